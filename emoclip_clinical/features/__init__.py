@@ -1,0 +1,1 @@
+"""Video in, table out: decoding, faces, segments, prompts, zero-shot scores, extraction."""

@@ -1,0 +1,1 @@
+"""Ratings, scales, cross-validated models and their inference; without torch or video."""

@@ -1,0 +1,1 @@
+"""The study as a whole: protocol, runner, provenance, report and the synthetic cohort."""

@@ -1,0 +1,1 @@
+"""Study protocols that are shipped; installed as ``emoclip_clinical.protocols``."""
