@@ -1,0 +1,1 @@
+"""The model: towers, temporal transformer, training, checkpoints, and the Embedder."""
