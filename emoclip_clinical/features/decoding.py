@@ -1,0 +1,340 @@
+"""One pass through a video: pictures at a steady rate, with times from the video's own clock.
+
+The container's presentation times are the only clock: no frame is counted and multiplied by a
+frame rate, so variable frame rates, start offsets and dropped frames keep their places. Memory
+does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+
+from emoclip_clinical.records import InputError
+
+# Only containers that hold their pictures themselves: playlists could make FFmpeg open other
+# files or the network.
+_CONTAINERS = (
+    "mov,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,gif,h264,hevc,m4v,mxf,dv,rm,nut,"
+    "wtv,h263,ivf,swf,3gp"
+)
+_LARGEST_JUMP_SECONDS = 3600.0
+_MAXIMUM_FAILED_READS = 200
+_SHORTFALL_SECONDS = 1.0
+
+
+class UnreadableVideoError(InputError):
+    """A file that yields no picture; the message names the cause, never the file."""
+
+
+@dataclass(frozen=True)
+class SampledFrame:
+    """One picture and its place in time.
+
+    Attributes
+    ----------
+    slot : int
+        Number of the sampling instant that it stands for, from 0.
+    seconds : float
+        Presentation time on the video's own clock.
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, turned upright, with square pixels.
+    """
+
+    slot: int
+    seconds: float
+    image: np.ndarray
+
+
+@dataclass
+class ReadingLog:
+    """What happened while a video was read; complete when the last frame was given out.
+
+    Attributes
+    ----------
+    first_seconds, end_seconds : float
+        Time of the first picture, and the end of the last one, on the video's own clock.
+    source_fps : float
+        Pictures per second over the whole reading; NaN with fewer than two.
+    n_frames : int
+        Pictures that were decoded, sampled or not.
+    n_damaged : int
+        Packets or pictures that could not be used.
+    ended_early : bool
+        Whether pictures ended more than a second before the container's own duration.
+    notes : list of str
+        What a user should know of this video.
+    """
+
+    first_seconds: float = math.nan
+    end_seconds: float = math.nan
+    source_fps: float = math.nan
+    n_frames: int = 0
+    n_damaged: int = 0
+    ended_early: bool = False
+    notes: list[str] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the container promised was read."""
+        return self.n_damaged == 0 and not self.ended_early
+
+
+class VideoSampler:
+    """Read a video once and give out the pictures nearest to the instants ``first + k / fps``.
+
+    A slot for which the video has no picture within half a slot stays empty: nothing is
+    repeated. Damaged packets are skipped and counted in `log`.
+
+    Parameters
+    ----------
+    path : Path
+        The video file.
+    sample_fps : float
+        Slots per second.
+    start_seconds, stop_seconds : float, optional
+        Part of the video to read, on its own clock.
+
+    Raises
+    ------
+    UnreadableVideoError
+        On entering: not a video, empty, no picture track. While iterating: no usable picture.
+
+    Examples
+    --------
+    ``with VideoSampler(path, sample_fps=5.0) as frames: ...`` then ``frames.log``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sample_fps: float,
+        start_seconds: float | None = None,
+        stop_seconds: float | None = None,
+    ) -> None:
+        self.path = path
+        self.sample_fps = sample_fps
+        self.start_seconds = -math.inf if start_seconds is None else start_seconds
+        self.stop_seconds = math.inf if stop_seconds is None else stop_seconds
+        self.log = ReadingLog(notes=[])
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> VideoSampler:
+        self._container = _open(self.path)
+        try:
+            self._stream = _picture_track(self._container)
+        except UnreadableVideoError:
+            self._container.close()
+            raise
+        # Frame threads gain little and would run ahead of a slow consumer.
+        self._stream.codec_context.thread_count = 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[SampledFrame]:
+        candidate: Any = None
+        candidate_slot = -1
+        candidate_distance = math.inf
+        for frame, seconds in self._frames():
+            position = (seconds - self.log.first_seconds) * self.sample_fps
+            slot = math.floor(position + 0.5)
+            distance = abs(position - slot)
+            if slot != candidate_slot:
+                if candidate is not None:
+                    yield self._sampled(candidate, candidate_slot)
+                candidate, candidate_slot, candidate_distance = frame, slot, distance
+            elif distance < candidate_distance:
+                candidate, candidate_distance = frame, distance
+        if candidate is None:
+            raise UnreadableVideoError(self._why_nothing())
+        yield self._sampled(candidate, candidate_slot)
+
+    def _frames(self) -> Iterator[tuple[Any, float]]:
+        """Yield usable frames with rising times, and keep the log."""
+        log = self.log
+        last = -math.inf
+        step = 0.0
+        for frame in self._decoded():
+            seconds = _seconds(frame)
+            if seconds is None or frame.is_corrupt or seconds <= last:
+                log.n_damaged += 1
+                continue
+            if seconds >= self.stop_seconds:
+                self._close_log(last, step)
+                return
+            if seconds < self.start_seconds:
+                continue
+            if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
+                log.ended_early = True
+                self._note(f"its clock jumps by {seconds - last:.0f} s: read up to there")
+                break
+            if log.n_frames == 0:
+                log.first_seconds = seconds
+            else:
+                step = seconds - last
+            last = seconds
+            log.n_frames += 1
+            duration = _duration(frame)
+            step = duration if duration > 0 else step
+            yield frame, seconds
+        self._close_log(last, step)
+        self._compare_with_header()
+
+    def _decoded(self) -> Iterator[Any]:
+        """Yield every frame that decodes, packet by packet, past damaged ones."""
+        failed_reads = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    try:
+                        yield from packet.decode()
+                    except av.error.EOFError:
+                        return
+                    except av.error.FFmpegError:
+                        self.log.n_damaged += 1
+                return
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.log.n_damaged += 1
+                failed_reads += 1
+                if failed_reads > _MAXIMUM_FAILED_READS:
+                    self.log.ended_early = True
+                    return
+
+    def _close_log(self, last: float, step: float) -> None:
+        log = self.log
+        if log.n_frames == 0:
+            return
+        log.end_seconds = min(last + step, self.stop_seconds)
+        if log.n_frames > 1:
+            log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
+        if log.n_damaged:
+            self._note(f"{log.n_damaged} damaged packets or pictures were skipped")
+
+    def _compare_with_header(self) -> None:
+        promised = _promised_end(self._container, self._stream)
+        missing = min(promised, self.stop_seconds) - self.log.end_seconds
+        if missing > _SHORTFALL_SECONDS:
+            self.log.ended_early = True
+            self._note(f"its pictures end {missing:.1f} s before the duration in its header")
+
+    def _note(self, text: str) -> None:
+        if self.log.notes is not None:
+            self.log.notes.append(text)
+
+    def _sampled(self, frame: Any, slot: int) -> SampledFrame:
+        seconds = _seconds(frame)
+        if seconds is None:
+            raise AssertionError("only timed frames are sampled")
+        return SampledFrame(slot=slot, seconds=seconds, image=_upright_rgb(frame, self._stream))
+
+    def _why_nothing(self) -> str:
+        if math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds):
+            return "no picture between start_seconds and stop_seconds on the video's own clock"
+        if self.log.n_damaged:
+            return f"no picture could be decoded ({self.log.n_damaged} damaged packets)"
+        return "the video holds no picture"
+
+
+def _open(path: Path) -> Any:
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableVideoError("the file is empty (0 bytes)")
+        return av.open(
+            str(path),
+            metadata_errors="ignore",
+            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+        )
+    except OSError as error:
+        raise UnreadableVideoError(_open_fault(path, error)) from None
+
+
+def _open_fault(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist"
+    if isinstance(error, PermissionError):
+        return "the file may not be read (permission denied)"
+    if path.is_dir():
+        return "a folder, not a video file"
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if _looks_like_text(head):
+            return "not a video: the file holds text"
+        if head[4:8] in {b"ftyp", b"mdat", b"wide", b"free", b"skip"}:
+            return (
+                "the MP4/MOV file has no readable index (moov): it was cut off, or the recording "
+                "was not closed"
+            )
+    return "not a video that FFmpeg can read, or damaged at its start"
+
+
+def _looks_like_text(head: bytes) -> bool:
+    # A multi-byte character may be cut at the end of what was read.
+    text = head.decode("utf-8", errors="replace").rstrip("\ufffd")
+    return bool(text) and all(c.isprintable() or c in "\r\n\t\f\ufeff" for c in text)
+
+
+def _picture_track(container: Any) -> Any:
+    tracks = list(container.streams.video)
+    for track in tracks:
+        still = track.disposition & (
+            av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        )
+        if not still:
+            if track.codec_context is None:
+                raise UnreadableVideoError("no decoder is here for the video's codec")
+            return track
+    if tracks:
+        raise UnreadableVideoError("no video track, only a cover picture")
+    if len(container.streams.audio):
+        raise UnreadableVideoError("no video track, only sound")
+    raise UnreadableVideoError("no video track")
+
+
+def _seconds(frame: Any) -> float | None:
+    stamp = frame.pts if frame.pts is not None else frame.dts
+    return None if stamp is None else float(stamp * frame.time_base)
+
+
+def _duration(frame: Any) -> float:
+    if not frame.duration or frame.time_base is None:
+        return 0.0
+    return float(frame.duration * frame.time_base)
+
+
+def _promised_end(container: Any, stream: Any) -> float:
+    """End of the video on its own clock as the header has it; minus infinity where unknown."""
+    if stream.duration is not None and stream.time_base is not None:
+        start = stream.start_time or 0
+        return float((start + stream.duration) * stream.time_base)
+    if container.duration is not None and container.duration > 0:
+        return float(((container.start_time or 0) + container.duration) / av.time_base)
+    return -math.inf
+
+
+def _upright_rgb(frame: Any, stream: Any) -> np.ndarray:
+    width = frame.width
+    ratio = stream.sample_aspect_ratio
+    if ratio is not None and ratio > 0 and ratio != 1:
+        width = max(1, round(frame.width * float(ratio)))
+    image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, k=quarter_turns))
