@@ -149,12 +149,15 @@ class FeatureTable:
         ``participant_id, session_id, reason``: visits that exist but have no usable features.
     source : mapping
         What made the features (model hash, prompt sets, settings), for provenance.
+    warnings : tuple of str
+        What the user should know about how the table was read.
     """
 
     keys: pd.DataFrame
     values: pd.DataFrame
     excluded: pd.DataFrame
     source: Mapping[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,9 @@ class Ratings:
     excluded : DataFrame
         ``participant_id, session_id, reason``.
     covariates : DataFrame of shape (n_visits, n_covariates)
-        Every other column of the file, as read.
+        Every column of the file beside the keys, as read; the target's items are among them.
+    warnings : tuple of str
+        What the user should know about how the ratings were read.
     """
 
     target: str
@@ -187,6 +192,7 @@ class Ratings:
     maximum: float | None
     excluded: pd.DataFrame
     covariates: pd.DataFrame
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
