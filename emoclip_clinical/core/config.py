@@ -19,7 +19,8 @@ class TowerConfig(_Settings):
         description="An architecture that open_clip ships, or a name of your own with `definition`",
     )
     definition: dict[str, Any] | None = Field(
-        None, description="An open_clip model configuration, for towers that open_clip does not ship"
+        None,
+        description="An open_clip model configuration, for towers that open_clip does not ship",
     )
     pretrained: str = Field(
         "openai", description="A weights tag of open_clip, `none` for random weights, or a file"

@@ -1,0 +1,57 @@
+"""The state of a training after its last complete epoch, kept on disk for `resume`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emoclip_clinical.records import InputError
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where the state is kept, and for which training.
+
+    Attributes
+    ----------
+    path : Path
+        The file; its folder is made when it is first written.
+    fingerprint : str
+        Settings, seed and clips; a state of another fingerprint is refused.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def save(self, payload: dict[str, Any]) -> None:
+        """Replace the state; a reader sees the old one or the new one, never half."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        torch.save({"fingerprint": self.fingerprint, **payload}, part)
+        os.replace(part, self.path)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state, or None where there is none.
+
+        Raises
+        ------
+        InputError
+            If it belongs to a training with other settings, seed or clips.
+        """
+        if not self.path.is_file():
+            return None
+        payload: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        if payload["fingerprint"] != self.fingerprint:
+            raise InputError(
+                "the interrupted training used other settings, seed or clips than this one: "
+                "start again without --resume"
+            )
+        return payload
+
+    def remove(self) -> None:
+        """Forget the state, once the model folder is written."""
+        self.path.unlink(missing_ok=True)
