@@ -47,7 +47,7 @@ class ExtractionConfig(BaseModel):
     )
     detection_fps: float = Field(
         default=2.0,
-        gt=0,
+        ge=0.5,
         le=120,
         allow_inf_nan=False,
         description="Face detections per second; boxes in between are interpolated.",
