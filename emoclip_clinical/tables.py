@@ -182,8 +182,7 @@ def _read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> Tabl
         extra = any(record[len(header) :])
         if len(record) < len(header) or extra:
             ragged.append(
-                f"row {number} of {path.name} has {len(record)} cells, "
-                f"the header has {len(header)}"
+                f"row {number} of {path.name} has {len(record)} cells, the header has {len(header)}"
             )
             continue
         rows.append(number)

@@ -1,0 +1,70 @@
+"""Settings of the regression: what is estimated, with which folds, how many permutations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+DEFAULT_ALPHAS = tuple(round(10 ** (-1 + 2 * k / 3), 6) for k in range(10))
+"""Ten ridge penalties from 0.1 to 100,000, evenly spaced in their logarithm."""
+
+
+class RegressionConfig(BaseModel):
+    """How a rated target is estimated from the features of the visits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    targets: tuple[str, ...] = Field(
+        default=("negative_symptoms",),
+        min_length=1,
+        description="Names of the scale registry, sums of items (N1+N3), or rating columns.",
+    )
+    model: Literal["ridge"] = Field(
+        default="ridge", description="Estimator; ridge on standardised features."
+    )
+    alphas: tuple[float, ...] = Field(
+        default=DEFAULT_ALPHAS,
+        min_length=1,
+        description="Ridge penalties that inner tuning chooses from; features are standardised.",
+    )
+    cv: Literal["repeated_kfold", "leave_one_subject_out"] = Field(
+        default="repeated_kfold", description="Outer cross-validation; subjects are never split."
+    )
+    folds: int = Field(default=5, ge=2, description="Outer folds, in subjects.")
+    repeats: int = Field(default=20, ge=1, description="Repetitions with new random folds.")
+    inner_folds: int = Field(default=5, ge=2, description="Folds of the inner tuning.")
+    permutations: int = Field(
+        default=1000, ge=0, description="Permuted rating vectors of the test; 0 leaves it out."
+    )
+    bootstrap: int = Field(
+        default=2000, ge=0, description="Resamples of subjects for the interval; 0 leaves it out."
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the interval.")
+    where: dict[str, str | int | float] = Field(
+        default_factory=dict, description="Only visits whose rating columns have these values."
+    )
+    feature_columns: tuple[str, ...] = Field(
+        default=(), description="Patterns (with *, ?, []) of feature columns; empty means all."
+    )
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas_positive(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < a < float("inf") for a in alphas) or len(set(alphas)) < len(alphas):
+            raise ValueError("alphas must be different, finite and above 0")
+        return alphas
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_once(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(targets)) < len(targets) or not all(t.strip() for t in targets):
+            raise ValueError("targets must be different and not empty")
+        return targets
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _bootstrap_enough(cls, bootstrap: int) -> int:
+        if 0 < bootstrap < 100:
+            raise ValueError("an interval needs at least 100 resamples (or 0 for none)")
+        return bootstrap

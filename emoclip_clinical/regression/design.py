@@ -1,0 +1,268 @@
+"""Joining features and ratings: the rows of an analysis, and the account of who is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError, InterviewKey, Ratings
+from emoclip_clinical.regression.ratings import NOT_SELECTED
+
+LEAKING_CORRELATION = 0.999
+"""|r| above which a feature is taken for the rating itself."""
+LEAKING_MINIMUM_ROWS = 10
+"""Fewer rows than this can reach that correlation by chance."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a model is fitted to: one row a visit, sorted by participant and session.
+
+    Attributes
+    ----------
+    target : str
+        Name of the rated target.
+    items : tuple of str
+        Columns whose sum the target is.
+    minimum, maximum : float or None
+        The target's range in scale points, where a scale is known.
+    keys : DataFrame of shape (n_visits, 2)
+        ``participant_id`` and ``session_id``.
+    feature_names : tuple of str
+        Names of the columns of `X`.
+    X : ndarray of shape (n_visits, n_features)
+        Features, never NaN.
+    y : ndarray of shape (n_visits,)
+        Ratings in scale points.
+    subjects : ndarray of int, shape (n_visits,)
+        Number of the row's subject, from 0, in the order of ``participant_id``.
+    weights : ndarray of shape (n_visits,)
+        1 / number of visits of the row's subject.
+    covariates : DataFrame of shape (n_visits, n_covariates)
+        Other columns of the ratings.
+    excluded : DataFrame
+        ``participant_id, session_id, stage, reason``: visits known to either side that are not in
+        the analysis. `stage` is ``not selected``, ``features``, ``rating``, ``no features`` or
+        ``no rating``.
+    flow : DataFrame
+        ``step, participants, visits``: from both sides' numbers down to the analysis.
+    warnings : tuple of str
+        What the user should know.
+    source : mapping
+        What made the features.
+    """
+
+    target: str
+    items: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    keys: pd.DataFrame
+    feature_names: tuple[str, ...]
+    X: np.ndarray
+    y: np.ndarray
+    subjects: np.ndarray
+    weights: np.ndarray
+    covariates: pd.DataFrame
+    excluded: pd.DataFrame
+    flow: pd.DataFrame
+    warnings: tuple[str, ...]
+    source: Mapping[str, object]
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects."""
+        return int(self.subjects.max()) + 1
+
+    @property
+    def n_excluded(self) -> int:
+        """Visits that were selected and are yet not in the analysis."""
+        return int((self.excluded["stage"] != "not selected").sum())
+
+
+def join(features: FeatureTable, ratings: Ratings) -> Design:
+    """Match features and ratings by visit.
+
+    Where only one side names sessions, visits are matched by participant if every participant
+    has one row on both sides.
+
+    Raises
+    ------
+    InputError
+        If nothing matches, if sessions stand on one side only and a participant has several
+        visits, or if a feature is the target or one of its items.
+    """
+    features, ratings = _same_sessions(features, ratings)
+    left, right = pd.MultiIndex.from_frame(features.keys), pd.MultiIndex.from_frame(ratings.keys)
+    both = left.intersection(right).sort_values()
+    if len(both) == 0:
+        raise InputError(_no_match(features, ratings))
+    in_features, in_ratings = left.get_indexer(both), right.get_indexer(both)
+    keys = features.keys.iloc[in_features].reset_index(drop=True)
+    X = features.values.iloc[in_features].to_numpy(dtype=np.float64)
+    y = np.asarray(ratings.values, dtype=np.float64)[in_ratings]
+    names = tuple(str(c) for c in features.values.columns)
+    _refuse_leaks(X, y, names, ratings)
+    subjects = np.unique(keys["participant_id"].to_numpy(dtype=str), return_inverse=True)[1]
+    excluded = _excluded(features, ratings)
+    return Design(
+        target=ratings.target,
+        items=ratings.items,
+        minimum=ratings.minimum,
+        maximum=ratings.maximum,
+        keys=keys,
+        feature_names=names,
+        X=X,
+        y=y,
+        subjects=subjects,
+        weights=1.0 / np.bincount(subjects)[subjects],
+        covariates=ratings.covariates.iloc[in_ratings].reset_index(drop=True),
+        excluded=excluded,
+        flow=_flow(features, ratings, keys, excluded),
+        warnings=(*features.warnings, *ratings.warnings, *_exclusion_warnings(excluded)),
+        source=features.source,
+    )
+
+
+def _same_sessions(features: FeatureTable, ratings: Ratings) -> tuple[FeatureTable, Ratings]:
+    all_features = _all_keys(features.keys, features.excluded)
+    all_ratings = _all_keys(ratings.keys, ratings.excluded)
+    named = [bool((k["session_id"] != "").any()) for k in (all_features, all_ratings)]
+    if named[0] == named[1]:
+        return features, ratings
+    lacking, having = ("ratings", "features") if named[0] else ("features", "ratings")
+    faults = []
+    for side, keys in (("features", all_features), ("ratings", all_ratings)):
+        several = keys["participant_id"][keys["participant_id"].duplicated()].unique()
+        if len(several):
+            faults.append(
+                f"session_id stands in the {having} and not in the {lacking}, and "
+                f"{len(several)} participants have several visits in the {side} (for example "
+                f"{several[0]}): add session_id to the {lacking}, or keep one visit a participant"
+            )
+    if faults:
+        raise InputError(faults)
+    source = all_features if named[0] else all_ratings
+    session = dict(zip(source["participant_id"], source["session_id"], strict=True))
+
+    def filled(table: pd.DataFrame) -> pd.DataFrame:
+        known = [session.get(p, s) for p, s in zip(*(table[c] for c in KEY_COLUMNS), strict=True)]
+        return table.assign(session_id=pd.Series(known, index=table.index, dtype=object))
+
+    if named[0]:
+        return features, _replaced(ratings, filled)
+    return _replaced(features, filled), ratings
+
+
+T = TypeVar("T", FeatureTable, Ratings)
+
+
+def _replaced(table: T, fill: Callable[[pd.DataFrame], pd.DataFrame]) -> T:
+    return replace(table, keys=fill(table.keys), excluded=fill(table.excluded))
+
+
+def _all_keys(keys: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:
+    columns = list(KEY_COLUMNS)
+    return pd.concat([keys[columns], excluded[columns]]).drop_duplicates()
+
+
+def _no_match(features: FeatureTable, ratings: Ratings) -> list[str]:
+    sides = []
+    for name, keys, excluded in (
+        ("features", features.keys, features.excluded),
+        ("ratings", ratings.keys, ratings.excluded),
+    ):
+        visits = [InterviewKey(*visit).name for visit in keys.itertuples(index=False)]
+        hint = "" if visits or excluded.empty else f", {len(excluded)} without usable values"
+        sides.append(f"{name} have {', '.join(sorted(visits)[:3]) or 'none'}{hint}")
+    lost = features.keys["participant_id"].isin(set(ratings.excluded["participant_id"]))
+    more = [f"{int(lost.sum())} visits with features have no usable rating"] if lost.any() else []
+    return [f"features and ratings have no visit in common: {'; '.join(sides)}", *more]
+
+
+def _refuse_leaks(X: np.ndarray, y: np.ndarray, names: tuple[str, ...], ratings: Ratings) -> None:
+    own = {*ratings.items, ratings.target, ratings.target.rpartition(".")[2]}
+    faults = [f"feature {n!r} is the target or one of its items" for n in names if n in own]
+    if len(y) >= LEAKING_MINIMUM_ROWS and np.ptp(y) > 0:
+        centred = X - X.mean(axis=0)
+        spread = np.sqrt((centred**2).sum(axis=0) * ((y - y.mean()) ** 2).sum())
+        product = np.abs(centred.T @ (y - y.mean()))
+        faults += [
+            f"feature {names[i]!r} repeats the target (|r| = {product[i] / spread[i]:.4f})"
+            for i in np.flatnonzero(product > LEAKING_CORRELATION * spread)
+            if names[i] not in own
+        ]
+    if faults:
+        raise InputError(faults)
+
+
+def _excluded(features: FeatureTable, ratings: Ratings) -> pd.DataFrame:
+    with_features, with_rating = _visits(features.keys), _visits(ratings.keys)
+    bad_features, bad_rating = _reasons(features.excluded), _reasons(ratings.excluded)
+    rows = []
+    known = with_features | with_rating | bad_features.keys() | bad_rating.keys()
+    for visit in sorted(known - (with_features & with_rating)):
+        reason = bad_rating.get(visit, "")
+        if reason.startswith(NOT_SELECTED):
+            stage, reason = "not selected", reason.removeprefix(NOT_SELECTED)
+        elif reason:
+            stage = "rating"
+        elif visit not in with_rating:
+            stage, reason = "no rating", "features without a rating"
+        elif visit in bad_features:
+            stage, reason = "features", bad_features[visit]
+        else:
+            stage, reason = "no features", "rating without features"
+        rows.append((*visit, stage, reason))
+    return pd.DataFrame(rows, columns=[*KEY_COLUMNS, "stage", "reason"], dtype=object)
+
+
+def _visits(keys: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(*(keys[c].tolist() for c in KEY_COLUMNS), strict=True))
+
+
+def _reasons(excluded: pd.DataFrame) -> dict[tuple[str, str], str]:
+    visits = zip(*(excluded[c].tolist() for c in KEY_COLUMNS), strict=True)
+    return dict(zip(visits, excluded["reason"].tolist(), strict=True))
+
+
+def _flow(
+    features: FeatureTable, ratings: Ratings, used: pd.DataFrame, excluded: pd.DataFrame
+) -> pd.DataFrame:
+    outside = excluded[excluded["stage"] == "not selected"]
+    rated = _all_keys(ratings.keys, ratings.excluded)
+    chosen = rated[~pd.MultiIndex.from_frame(rated).isin(_visits(outside))]
+    steps = [
+        ("in the features", _all_keys(features.keys, features.excluded)),
+        ("with usable features", features.keys),
+        ("in the ratings", rated),
+        ("selected", chosen),
+        ("with a complete rating", ratings.keys),
+        ("in the analysis", used),
+    ]
+    if outside.empty:
+        steps = [step for step in steps if step[0] != "selected"]
+    return pd.DataFrame(
+        [(name, keys["participant_id"].nunique(), len(keys)) for name, keys in steps],
+        columns=["step", "participants", "visits"],
+    )
+
+
+def _exclusion_warnings(excluded: pd.DataFrame) -> list[str]:
+    texts = {
+        "no features": "have a rating and no features",
+        "no rating": "have features and no rating",
+        "rating": "have no complete rating",
+        "features": "have no usable features",
+    }
+    warnings = []
+    for stage, text in texts.items():
+        rows = excluded.loc[excluded["stage"] == stage, list(KEY_COLUMNS)]
+        visits = [InterviewKey(*visit).name for visit in rows.itertuples(index=False)]
+        more = f" and {len(visits) - 10} more" if len(visits) > 10 else ""
+        if visits:
+            warnings.append(f"{len(visits)} visits {text}: {', '.join(visits[:10])}{more}")
+    return warnings
