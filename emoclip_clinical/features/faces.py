@@ -105,7 +105,7 @@ def crop_face(image: np.ndarray, face: Face, *, margin: float) -> np.ndarray:
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
     if rows.start < rows.stop and columns.start < columns.stop:
-        square[
-            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ] = image[rows, columns]
+        square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
+            image[rows, columns]
+        )
     return square

@@ -29,11 +29,14 @@ class FollowingLog:
         Detections in which a face was chosen.
     n_continued : int
         Those in which it overlapped the face that was chosen in the detection before.
+    n_frames_with_face : int
+        Sampled frames that were given a face.
     """
 
     faces_per_detection: dict[int, int] = field(default_factory=dict)
     n_chosen: int = 0
     n_continued: int = 0
+    n_frames_with_face: int = 0
 
     @property
     def n_faces(self) -> int:
@@ -78,10 +81,12 @@ class FaceFollower:
         Finds faces in single pictures.
     detection_fps : float
         Detections per second of video; frames in between wait for the next one.
+    log : FollowingLog
+        Filled while the frames are followed.
     """
 
-    def __init__(self, detector: FaceDetector, *, detection_fps: float) -> None:
-        self.log = FollowingLog()
+    def __init__(self, detector: FaceDetector, *, detection_fps: float, log: FollowingLog) -> None:
+        self.log = log
         self._detector = detector
         self._interval_seconds = 1.0 / detection_fps
 
@@ -99,6 +104,11 @@ class FaceFollower:
             A frame far from both its neighbouring detections (twice the usual interval), or
             nearer to one without a face, has none.
         """
+        for followed in self._followed(frames):
+            self.log.n_frames_with_face += followed.face is not None
+            yield followed
+
+    def _followed(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
         last: _Detection | None = None
         waiting: list[SampledFrame] = []
         for frame in frames:
@@ -143,9 +153,7 @@ class FaceFollower:
         return last.face if before <= after else found.face
 
 
-def choose_face(
-    faces: tuple[Face, ...], *, previous: Face | None
-) -> tuple[Face | None, bool]:
+def choose_face(faces: tuple[Face, ...], *, previous: Face | None) -> tuple[Face | None, bool]:
     """Choose the face to follow.
 
     Parameters

@@ -18,14 +18,81 @@ from emoclip_clinical.records import (
 from emoclip_clinical.tables import Table, limit_faults, read_table
 
 VIDEO_ENDINGS = frozenset(
-    ".3gp .asf .avi .dv .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob "
-    ".webm .wmv".split()
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".dv",
+        ".flv",
+        ".gif",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    }
 )
-AUDIO_ENDINGS = frozenset(".aac .aif .aiff .flac .m4a .mp3 .oga .ogg .opus .wav .wma".split())
+AUDIO_ENDINGS = frozenset(
+    {
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".flac",
+        ".m4a",
+        ".mp3",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".wav",
+        ".wma",
+    }
+)
 _OTHER_ENDINGS = frozenset(
-    ".bmp .csv .doc .docx .eaf .htm .html .ini .jpeg .jpg .json .log .md .ods .odt .parquet .pdf "
-    ".png .py .rtf .sha256 .srt .textgrid .tif .tiff .toml .tsv .txt .vtt .xls .xlsx .xml .yaml "
-    ".yml".split()
+    {
+        ".bmp",
+        ".csv",
+        ".doc",
+        ".docx",
+        ".eaf",
+        ".htm",
+        ".html",
+        ".ini",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".log",
+        ".md",
+        ".ods",
+        ".odt",
+        ".parquet",
+        ".pdf",
+        ".png",
+        ".py",
+        ".rtf",
+        ".sha256",
+        ".srt",
+        ".textgrid",
+        ".tif",
+        ".tiff",
+        ".toml",
+        ".tsv",
+        ".txt",
+        ".vtt",
+        ".xls",
+        ".xlsx",
+        ".xml",
+        ".yaml",
+        ".yml",
+    }
 )
 _TABLE_ENDINGS = frozenset({".csv", ".tsv"})
 _TABLE_COLUMNS = (
@@ -170,7 +237,9 @@ def _of_folder(folder: Path) -> list[tuple[Interview, str]]:
             faults.append(fault)
     if faults:
         table = folder / "interviews.csv"
-        advice = f"pass {table}" if table.is_file() else "name them in an interviews.csv and pass it"
+        advice = (
+            f"pass {table}" if table.is_file() else "name them in an interviews.csv and pass it"
+        )
         raise InputError([*limit_faults(faults), f"rename these files in {folder}, or {advice}"])
     if not found:
         raise InputError(f"no video in the folder {folder} (wanted {_NAME_RULE})")
@@ -249,9 +318,7 @@ def _cell(row: Mapping[str, object], column: str) -> str:
     return "" if missing else str(value).strip()
 
 
-def _clock(
-    row: Mapping[str, object], column: str, *, fault: Callable[[str], None]
-) -> float | None:
+def _clock(row: Mapping[str, object], column: str, *, fault: Callable[[str], None]) -> float | None:
     text = _cell(row, column)
     if not text:
         return None

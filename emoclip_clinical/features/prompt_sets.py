@@ -172,7 +172,9 @@ def _yaml(content: str, *, where: str) -> Mapping[Any, Any]:
     except YAMLError as error:
         raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(raw, Mapping):
-        raise InputError(f"{where}: must hold the keys {', '.join(_KEYS)}, got {type(raw).__name__}")
+        raise InputError(
+            f"{where}: must hold the keys {', '.join(_KEYS)}, got {type(raw).__name__}"
+        )
     return raw
 
 

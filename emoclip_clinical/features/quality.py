@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class SegmentQuality:
     sharpness : float or None
         Median variance of the Laplacian of what the model sees; low for a blurred or small face.
     brightness : float or None
-        Median mean grey level of what the model sees, 0–255.
+        Median mean grey level of what the model sees, 0 to 255.
     movement : float or None
         Mean change of the frame vectors per second, see `movement`.
     status : str
@@ -116,7 +117,7 @@ def _status(
 def movement(records: tuple[FrameRecord, ...]) -> float | None:
     """Return how fast a face's appearance changes.
 
-    The mean over neighbouring frames of ‖v(t₂) − v(t₁)‖ / (t₂ − t₁), where v is a frame vector
+    The mean over neighbouring frames of ‖v(t₂) - v(t₁)‖ / (t₂ - t₁), where v is a frame vector
     scaled to length 1. A clinician would call it liveliness of the face, head movement included.
 
     Parameters
@@ -130,7 +131,7 @@ def movement(records: tuple[FrameRecord, ...]) -> float | None:
         Per second, at least 0; None without two adjacent frames.
     """
     speeds = []
-    for first, second in zip(records, records[1:], strict=False):
+    for first, second in pairwise(records):
         if first.vector is None or second.vector is None or second.slot != first.slot + 1:
             continue
         change = _unit(second.vector) - _unit(first.vector)
@@ -152,7 +153,7 @@ def sharpness_and_brightness(prepared: np.ndarray) -> tuple[float, float]:
         Variance of the 4-neighbour Laplacian of the grey levels (Pech-Pacheco et al. 2000,
         ICPR), away from the border.
     brightness : float
-        Mean grey level, 0–255 (ITU-R BT.601 luma).
+        Mean grey level, 0 to 255 (ITU-R BT.601 luma).
     """
     red, green, blue = prepared.astype(np.float32)
     grey = 0.299 * red + 0.587 * green + 0.114 * blue

@@ -27,17 +27,20 @@ class FrameRecord:
         Presentation time on the video's own clock.
     face : Face or None
         The face that was followed; None where no face was seen or none was looked for.
+    encoded : bool
+        Whether there is a picture to encode.
     vector : ndarray of float32, shape (d,), or None
-        The encoded picture; None where there was nothing to encode.
+        The encoded picture.
     sharpness : float
         Variance of the Laplacian of the encoded picture's grey levels; NaN without one.
     brightness : float
-        Mean grey level, 0–255; NaN without one.
+        Mean grey level, 0 to 255; NaN without one.
     """
 
     slot: int
     seconds: float
     face: Face | None = None
+    encoded: bool = False
     vector: np.ndarray | None = field(default=None, repr=False)
     sharpness: float = math.nan
     brightness: float = math.nan
@@ -86,6 +89,7 @@ class Grid:
     stride_seconds: float
 
     def __post_init__(self) -> None:
+        """Refuse windows that would hold no frame."""
         faults = [
             f"{name} must be at least one sampling interval ({1 / self.sample_fps:.4g} s), "
             f"got {value}"
@@ -199,7 +203,9 @@ class WindowCutter:
         return window
 
 
-def stack_vectors(windows: list[Window], *, n_slots: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def stack_vectors(
+    windows: list[Window], *, n_slots: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Put the windows' frame vectors in their slots.
 
     Parameters

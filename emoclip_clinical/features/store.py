@@ -1,0 +1,250 @@
+"""Interviews on disk: each written whole or not at all, then merged into three tables.
+
+A part is a folder ``parts/<interview>/`` with its rows and ``part.json``, which holds the hash of
+everything that decided its content (settings, model, prompts, the video's bytes). A part is
+finished when it has its final name; whatever else lies in ``parts/`` is left over from a process
+that was stopped, and is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emoclip_clinical.features.layout import (
+    InterviewSummary,
+    interviews_schema,
+    key_columns,
+    table_of,
+)
+from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.records import InputError, InterviewKey
+
+_UNFINISHED = ".unfinished-"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class PartCard:
+    """What ``part.json`` holds.
+
+    Attributes
+    ----------
+    key : InterviewKey
+        Which interview.
+    settings_hash : str
+        Of everything that is the same for all interviews of a run.
+    source : mapping
+        ``bytes``, ``sha256``, ``start_seconds``, ``stop_seconds`` of the video.
+    summary : InterviewSummary
+        The interview's quality columns.
+    pooled : mapping of str to float or None
+        Its pooled features.
+    """
+
+    key: InterviewKey
+    settings_hash: str
+    source: Mapping[str, object]
+    summary: InterviewSummary
+    pooled: Mapping[str, float | None]
+
+
+class PartStore:
+    """The folder that extraction writes.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first part is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.parts = folder / "parts"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing here; the lock dies with this process.
+
+        Raises
+        ------
+        InputError
+            If another process is writing, or the folder can not be written.
+        """
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InputError(f"can not write to {self.folder}: {error.strerror}") from None
+        try:
+            _lock(handle, self.folder)
+            self._clear_unfinished()
+            yield
+        finally:
+            os.close(handle)
+
+    def read_card(self, key: InterviewKey) -> PartCard | None:
+        """Return the card of a finished part; None where there is none that can be read."""
+        folder = self.parts / key.name
+        tables = (folder / "segments.parquet", folder / "embeddings.parquet")
+        if not all(table.is_file() for table in tables):
+            return None
+        try:
+            raw = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+            return PartCard(
+                key=InterviewKey(**raw["key"]),
+                settings_hash=raw["settings_hash"],
+                source=raw["source"],
+                summary=InterviewSummary(**raw["summary"]),
+                pooled=raw["pooled"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            # A part that was changed by hand is made again, as if it were not there.
+            return None
+
+    def cards(self) -> tuple[PartCard, ...]:
+        """Return the cards of all finished parts, sorted by key."""
+        names = [entry.name for entry in self.parts.iterdir() if entry.is_dir()]
+        found = [self._card_of(name) for name in names if not name.startswith(".")]
+        return tuple(sorted((card for card in found if card), key=lambda card: card.key))
+
+    def write(self, card: PartCard, reading: InterviewReading) -> None:
+        """Write one part so that it is there whole, or not at all, after any interruption."""
+        final = self.parts / card.key.name
+        unfinished = self.parts / f"{_UNFINISHED}{card.key.name}"
+        unfinished.mkdir()
+        _write_table(reading.segments, unfinished / "segments.parquet")
+        _write_table(reading.embeddings, unfinished / "embeddings.parquet")
+        _write_text(_json(asdict(card)), unfinished / "part.json")
+        _sync_folder(unfinished)
+        if final.exists():
+            # Not one step; when interrupted in between, the part is missing and made again.
+            final.rename(self.parts / f"{_UNFINISHED}old-{card.key.name}")
+        unfinished.rename(final)
+        _sync_folder(self.parts)
+        shutil.rmtree(self.parts / f"{_UNFINISHED}old-{card.key.name}", ignore_errors=True)
+
+    def merge(
+        self,
+        cards: Sequence[PartCard],
+        *,
+        segments_schema: pa.Schema,
+        embeddings_schema: pa.Schema,
+        pooled_names: Sequence[str],
+        description: Mapping[str, object],
+    ) -> None:
+        """Write the three tables and features.json from finished parts.
+
+        Parameters
+        ----------
+        cards : sequence of PartCard
+            Parts made with the same settings, sorted by key.
+        segments_schema, embeddings_schema : pyarrow.Schema
+            Of the parts' tables.
+        pooled_names : sequence of str
+            Columns of pooled features.
+        description : mapping
+            Content of features.json.
+        """
+        for name, schema in (("segments", segments_schema), ("embeddings", embeddings_schema)):
+            with (
+                _replacing(self.folder / f"{name}.parquet") as target,
+                pq.ParquetWriter(target, schema, compression="zstd") as writer,
+            ):
+                for card in cards:
+                    part = self.parts / card.key.name / f"{name}.parquet"
+                    # One part at a time keeps memory flat over a cohort.
+                    writer.write_table(pq.read_table(part, schema=schema))
+        with _replacing(self.folder / "interviews.parquet") as target:
+            pq.write_table(_interviews(cards, pooled_names), target, compression="zstd")
+        with _replacing(self.folder / "features.json") as target:
+            target.write_text(_json(description), encoding="utf-8")
+
+    def _card_of(self, name: str) -> PartCard | None:
+        pieces = dict(piece.split("-", 1) for piece in name.split("_") if "-" in piece)
+        if "sub" not in pieces:
+            return None
+        key = InterviewKey(
+            participant_id=f"sub-{pieces['sub']}",
+            session_id=f"ses-{pieces['ses']}" if "ses" in pieces else "",
+            run=int(pieces["run"]) if pieces.get("run", "").isdecimal() else 0,
+        )
+        return self.read_card(key) if key.name == name else None
+
+    def _clear_unfinished(self) -> None:
+        for entry in self.parts.iterdir():
+            if entry.name.startswith(_UNFINISHED):
+                shutil.rmtree(entry)
+
+
+def _interviews(cards: Sequence[PartCard], pooled_names: Sequence[str]) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {
+            **{name: values[0] for name, values in key_columns(card.key, n_rows=1).items()},
+            **asdict(card.summary),
+            **card.pooled,
+        }
+        for card in cards
+    ]
+    schema = interviews_schema(pooled_names)
+    columns = {name: [row[name] for row in rows] for name in schema.names}
+    return table_of(columns, schema=schema)
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd")
+    _sync_file(path)
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+    _sync_file(path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file that takes the place of `path` when all went well."""
+    temporary = path.with_name(f".{path.name}.unfinished")
+    yield temporary
+    _sync_file(temporary)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"another extract is writing to {folder}: wait for it to end") from None
