@@ -111,4 +111,5 @@ def clip_actions(actions: NDArray[np.floating]) -> NDArray[np.float32]:
     -------
     ndarray of the same shape, float32
     """
-    return np.clip(actions, _LOW, _HIGH).astype(np.float32)
+    held: NDArray[np.float32] = np.clip(actions, _LOW, _HIGH).astype(np.float32)
+    return held

@@ -53,9 +53,7 @@ def draw_eye(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, side
     canvas.paint(patch, rim * np.float32(0.45), darker(identity.skin, factor=0.5))
 
 
-def _draw_socket(
-    canvas: Canvas, move: dict[str, Plane], *, identity: Identity, side: int
-) -> None:
+def _draw_socket(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, side: int) -> None:
     """Shade the crease above the lid and the pouch that a raised cheek makes."""
     at_x, at_y = _place(identity, side=side)
     patch = canvas.patch(at_x, at_y, width=0.27, height=0.25)
@@ -65,8 +63,7 @@ def _draw_socket(
     crease = patch.y + np.float32(identity.eye_opening * 1.75) * bow
     canvas.paint(
         patch,
-        canvas.soft(np.abs(crease) - np.float32(0.014)) * np.minimum(bow * 3, 1)
-        * np.float32(0.6),
+        canvas.soft(np.abs(crease) - np.float32(0.014)) * np.minimum(bow * 3, 1) * np.float32(0.6),
         shade,
     )
     pouch = patch.y - np.float32(0.13) * np.maximum(1 - t * t * np.float32(0.7), 0)
@@ -78,9 +75,7 @@ def draw_brow(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, sid
     """Paint one brow; raising and lowering move its inner, middle and outer part apart."""
     at_x, at_y = _place(identity, side=side)
     inner, outer, down = move["brow_inner_raise"], move["brow_outer_raise"], move["brow_lower"]
-    patch = canvas.patch(
-        at_x, at_y - np.float32(identity.brow_height), width=0.32, height=0.34
-    )
+    patch = canvas.patch(at_x, at_y - np.float32(identity.brow_height), width=0.32, height=0.34)
     knit = np.float32(0.055) * down
     # t runs from -1 at the inner end to 1 at the outer end, on either side of the face
     t = (patch.x * side + knit) / np.float32(0.235)

@@ -90,9 +90,7 @@ def draw_hair_front(canvas: Canvas, *, identity: Identity) -> None:
     if style == "bald":
         return
     width = np.float32(identity.head_width)
-    top = canvas.patch(
-        -canvas.pose.shift_x, -0.7 - canvas.pose.shift_y, width=1.15, height=0.62
-    )
+    top = canvas.patch(-canvas.pose.shift_x, -0.7 - canvas.pose.shift_y, width=1.15, height=0.62)
     x, y = top.x, top.y - np.float32(0.7)
     turned = x - np.float32(0.5) * canvas.pose.shift_x
     line = np.float32(identity.hairline) + _hairline(style, turned)
@@ -101,9 +99,7 @@ def draw_hair_front(canvas: Canvas, *, identity: Identity) -> None:
     inside = np.maximum(skull, y - line)
     canvas.paint(top, canvas.soft(inside), identity.hair)
     shine = np.maximum(inside + np.float32(0.05), np.abs(y + np.float32(0.84)) - np.float32(0.04))
-    canvas.paint(
-        top, canvas.soft(shine) * np.float32(0.18), darker(identity.hair, factor=1.5)
-    )
+    canvas.paint(top, canvas.soft(shine) * np.float32(0.18), darker(identity.hair, factor=1.5))
 
 
 def _hairline(style: Hair, x: Plane) -> Plane:
@@ -129,9 +125,7 @@ def light_head(canvas: Canvas, radius: Plane, *, scene: Scene, rng: np.random.Ge
     rim = np.maximum(np.minimum(radius, 1) - np.float32(0.55), 0)
     factor = np.float32(scene.exposure) * (1 + slope - np.float32(0.5) * rim * rim)
     noise = rng.standard_normal(factor.shape, dtype=np.float32) * np.float32(scene.noise_sd)
-    for plane, tint in zip(
-        canvas.colour, (1 + scene.warmth, 1.0, 1 - scene.warmth), strict=True
-    ):
+    for plane, tint in zip(canvas.colour, (1 + scene.warmth, 1.0, 1 - scene.warmth), strict=True):
         plane *= factor * np.float32(tint)
         plane += noise
 

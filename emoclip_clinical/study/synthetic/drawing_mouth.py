@@ -32,9 +32,7 @@ def draw_beard(canvas: Canvas, move: dict[str, Plane], *, identity: Identity) ->
 
 def draw_cheeks(canvas: Canvas, move: dict[str, Plane], *, identity: Identity) -> None:
     """Paint blush, freckles, and the fold from nose to mouth that smiles and sneers deepen."""
-    pull, sneer = move["lip_corner_pull"], np.maximum(
-        move["upper_lip_raise"], move["nose_wrinkle"]
-    )
+    pull, sneer = move["lip_corner_pull"], np.maximum(move["upper_lip_raise"], move["nose_wrinkle"])
     rosy = mixed(identity.skin, (224.0, 92.0, 84.0), share=0.5)
     for side in (-1, 1):
         at = _ZERO + np.float32(side * 0.44)
@@ -85,7 +83,9 @@ def draw_nose(canvas: Canvas, move: dict[str, Plane], *, identity: Identity) -> 
     )
     bridge = canvas.patch(
         canvas.pose.shift_x * np.float32(0.15),
-        _ZERO + np.float32(identity.eye_height + 0.06), width=0.14, height=0.14,
+        _ZERO + np.float32(identity.eye_height + 0.06),
+        width=0.14,
+        height=0.14,
     )
     creases = np.abs(np.abs(bridge.y) - np.float32(0.045)) - np.float32(0.016)
     creases = np.maximum(creases, np.abs(bridge.x) - np.float32(0.1))
