@@ -1,1 +1,1 @@
-"""The study as a whole: protocol, runner, provenance, report and the synthetic cohort."""
+"""Studies: protocols, the steps from videos to a report, provenance, the synthetic cohort."""

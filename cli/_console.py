@@ -1,0 +1,102 @@
+"""The terminal: progress, tables, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.records import Progress as ProgressCallback
+
+BAD_INPUT, PARTLY_DONE, INTERRUPTED = 2, 3, 130
+
+console = Console()
+messages = Console(stderr=True)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn bad input into its messages and exit code 2, and an interruption into 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            for fault in error.faults:
+                messages.print(f"error: {fault}", style="red", markup=False, highlight=False,
+                               soft_wrap=True)  # fmt: skip
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            messages.print("interrupted; what was finished is kept", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def say(text: str) -> None:
+    """Print a line about the work to stderr."""
+    messages.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """Print warnings to stderr, one a line."""
+    for text in warnings:
+        messages.print(f"warning: {text}", style="yellow", markup=False, highlight=False,
+                       soft_wrap=True)  # fmt: skip
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Show progress: bars on a terminal, a plain line every tenth of the way elsewhere."""
+    if not messages.is_terminal:
+        yield _PlainLines()
+        return
+    bars = Progress(
+        TextColumn("{task.description:<16}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=messages,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def show(task: str, done: int, total: int) -> None:
+        if task not in tasks:
+            tasks[task] = bars.add_task(task, total=total)
+        bars.update(tasks[task], completed=done, total=total)
+
+    with bars:
+        yield show
+
+
+class _PlainLines:
+    """Progress for a log: one line a tenth."""
+
+    def __init__(self) -> None:
+        self._tenths: dict[str, int] = {}
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > self._tenths.get(task, 0) or (task not in self._tenths and done):
+            self._tenths[task] = tenth
+            say(f"{task}: {done} of {total}")
