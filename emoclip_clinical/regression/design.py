@@ -253,10 +253,10 @@ def _flow(
 
 def _exclusion_warnings(excluded: pd.DataFrame) -> list[str]:
     texts = {
-        "no features": "have a rating and no features",
-        "no rating": "have features and no rating",
-        "rating": "have no complete rating",
-        "features": "have no usable features",
+        "no features": "with a rating and no features",
+        "no rating": "with features and no rating",
+        "rating": "without a complete rating",
+        "features": "without usable features",
     }
     warnings = []
     for stage, text in texts.items():
@@ -264,5 +264,6 @@ def _exclusion_warnings(excluded: pd.DataFrame) -> list[str]:
         visits = [InterviewKey(*visit).name for visit in rows.itertuples(index=False)]
         more = f" and {len(visits) - 10} more" if len(visits) > 10 else ""
         if visits:
-            warnings.append(f"{len(visits)} visits {text}: {', '.join(visits[:10])}{more}")
+            count = "1 visit" if len(visits) == 1 else f"{len(visits)} visits"
+            warnings.append(f"{count} {text}: {', '.join(visits[:10])}{more}")
     return warnings

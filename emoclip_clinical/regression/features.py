@@ -133,8 +133,9 @@ def _average_runs(table: Table, columns: list[str]) -> tuple[pd.DataFrame, pd.Da
     visits: list[tuple[str, str]] = []
     means: list[np.ndarray] = []
     reasons: list[str] = []
-    for visit, rows in keys.groupby(list(KEY_COLUMNS), sort=True).indices.items():
-        good = np.asarray(rows)[usable[rows]]
+    for visit, part in keys.groupby(list(KEY_COLUMNS), sort=True):
+        rows = part.index.to_numpy()
+        good = rows[usable[rows]]
         visits.append((str(visit[0]), str(visit[1])))
         if good.size:
             means.append(np.average(values[good], axis=0, weights=weight[good]))

@@ -48,7 +48,7 @@ class TrainingSet:
     @property
     def is_dual(self) -> bool:
         """Whether the decomposition is of A Aᵀ."""
-        return self.A.shape[0] < self.A.shape[1]
+        return bool(self.A.shape[0] < self.A.shape[1])
 
 
 def decompose(X: np.ndarray, *, weight: np.ndarray) -> TrainingSet:

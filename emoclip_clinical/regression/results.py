@@ -1,0 +1,108 @@
+"""Writing the result of one target: predictions, folds, metrics, and what they rest on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.regression.analysis import Estimate
+
+
+def metrics_record(estimate: Estimate) -> dict[str, object]:
+    """Return the content of ``metrics.json``; what is not defined is None."""
+    design, config, m = estimate.design, estimate.config, estimate.metrics
+    fold = estimate.cross_validation.fold
+    return {
+        "target": design.target,
+        "items": list(design.items),
+        "n_subjects": design.n_subjects,
+        "n_interviews": len(design.y),
+        "n_excluded": design.n_excluded,
+        "model": config.model,
+        "cv": {
+            "scheme": config.cv,
+            "folds": int(fold.max()) + 1,
+            "repeats": len(fold),
+            "groups": "participant_id",
+        },
+        "pearson_r": {
+            "pooled": m.pearson_pooled,
+            "fold_mean": m.pearson_fold_mean,
+            "ci_low": estimate.interval.low,
+            "ci_high": estimate.interval.high,
+            "p_permutation": estimate.p_permutation,
+            "n_permutations": len(estimate.null),
+            "n_exchangeable": estimate.n_exchangeable,
+        },
+        "spearman_r": m.spearman,
+        "mae": m.mae,
+        "rmse": m.rmse,
+        "baseline": {"mae": m.baseline_mae, "rmse": m.baseline_rmse},
+        "skill": m.skill,
+        "ccc": m.ccc,
+        "icc_a1": m.icc_a1,
+        "calibration": {"slope": m.calibration_slope, "intercept": m.calibration_intercept},
+        "bland_altman": {"bias": m.bias, "low": m.limit_low, "high": m.limit_high},
+        "p_adjusted": estimate.p_adjusted,
+        "warnings": list(estimate.warnings),
+    }
+
+
+def prediction_table(estimate: Estimate) -> pd.DataFrame:
+    """Return every out-of-fold prediction, a row a visit and repeat, in the order of repeats."""
+    cv = estimate.cross_validation
+    repeats = len(cv.predicted)
+    return pd.DataFrame(
+        {
+            "participant_id": np.tile(cv.keys["participant_id"].to_numpy(dtype=object), repeats),
+            "session_id": np.tile(cv.keys["session_id"].to_numpy(dtype=object), repeats),
+            "repeat": np.repeat(np.arange(repeats), len(cv.observed)),
+            "fold": cv.fold.ravel(),
+            "observed": np.tile(cv.observed, repeats),
+            "predicted": cv.predicted.ravel(),
+        }
+    )
+
+
+def write_results(estimate: Estimate, folder: str | Path) -> None:
+    """Write the tables and metrics of one target, each file whole or not at all.
+
+    Writes ``predictions.csv``, ``folds.csv``, ``metrics.json``, ``permutation_null.csv``,
+    ``coefficients.csv``, ``flow.csv`` and ``excluded.csv``. Numbers are written in full, so that
+    reading them back gives the same bits; ``metrics.json`` holds null for what is not defined.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        The result.
+    folder : path
+        ``results/<target>``; made where it is missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    null = pd.DataFrame({"permutation": np.arange(len(estimate.null)), "pearson_r": estimate.null})
+    tables = {
+        "predictions.csv": prediction_table(estimate),
+        "folds.csv": estimate.folds,
+        "permutation_null.csv": null,
+        "coefficients.csv": estimate.coefficients,
+        "flow.csv": estimate.design.flow,
+        "excluded.csv": estimate.design.excluded,
+    }
+    for name, table in tables.items():
+        _write_whole(folder / name, table.to_csv(index=False, lineterminator="\n"))
+    record = json.dumps(metrics_record(estimate), indent=2, ensure_ascii=False, allow_nan=False)
+    _write_whole(folder / "metrics.json", record + "\n")
+
+
+def _write_whole(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(content, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
