@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+# Loading pandas takes longer than all the rest of `emoclip-clinical --help`.
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 KEY_COLUMNS = ("participant_id", "session_id")
 
