@@ -7,6 +7,7 @@ falls from 1 to 0 over one pixel, so that edges move smoothly with less than a p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from .appearance import Colour
 
 Plane = NDArray[np.float32]
 Window = tuple[slice, slice, slice]
+
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ class Canvas:
         self.pose = pose
         self.size_pixels = size_pixels
         self.n_frames = len(pose.roll)
-        self.edge = (1.0 / pose.unit_pixels).astype(np.float32)
+        self._minus_pixels = -pose.unit_pixels
         pixels = np.arange(size_pixels, dtype=np.float32) + np.float32(0.5)
         dx = (pixels[None, None, :] - pose.centre_x) / pose.unit_pixels
         dy = (pixels[None, :, None] - pose.centre_y) / pose.unit_pixels
-        cos, sin = np.cos(pose.roll), np.sin(pose.roll)
+        cos, sin = self._cos, self._sin = np.cos(pose.roll), np.sin(pose.roll)
         self.x: Plane = dx * cos + dy * sin
         self.y: Plane = dy * cos - dx * sin
         self.colour: Plane = np.empty((3, *self.x.shape), dtype=np.float32)
@@ -103,43 +106,46 @@ class Canvas:
         """
         pose = self.pose
         at_x, at_y = x + pose.shift_x, y + pose.shift_y
-        cos, sin = np.cos(pose.roll), np.sin(pose.roll)
+        cos, sin = self._cos, self._sin
         column = pose.centre_x + pose.unit_pixels * (at_x * cos - at_y * sin)
         row = pose.centre_y + pose.unit_pixels * (at_x * sin + at_y * cos)
-        half_columns = pose.unit_pixels * (width * np.abs(cos) + height * np.abs(sin))
-        half_rows = pose.unit_pixels * (height * np.abs(cos) + width * np.abs(sin))
-        rows = self._span(row, half_rows)
-        columns = self._span(column, half_columns)
+        # cos is near 1 for a head's tilt, so only the sine widens the box
+        tilt = float(np.abs(sin).max())
+        unit = float(pose.unit_pixels.max())
+        rows = self._span(row, unit * (height + width * tilt))
+        columns = self._span(column, unit * (width + height * tilt))
         window = (slice(None), rows, columns)
         return Patch(window=window, x=self.x[window] - at_x, y=self.y[window] - at_y)
 
-    def _span(self, centre: Plane, half: Plane) -> slice:
-        last = self.size_pixels - 1
-        start = int(np.clip(np.floor((centre - half).min()) - 1, 0, last))
-        stop = int(np.clip(np.ceil((centre + half).max()) + 1, start + 1, self.size_pixels))
-        return slice(start, stop)
+    def _span(self, centre: Plane, half: float) -> slice:
+        start = math.floor(float(centre.min()) - half)
+        start = min(max(start, 0), self.size_pixels - 1)
+        stop = math.ceil(float(centre.max()) + half)
+        return slice(start, min(max(stop, start + 1), self.size_pixels))
 
     def soft(self, distance: Plane) -> Plane:
         """Turn signed distances in units into a mask from 0 to 1, one pixel soft."""
-        mask = distance / -self.edge
-        mask += np.float32(0.5)
-        return np.clip(mask, 0, 1, out=mask)
+        mask: Plane = distance * self._minus_pixels
+        mask += _HALF
+        np.minimum(mask, _ONE, out=mask)
+        return np.maximum(mask, _ZERO, out=mask)
 
     def paint(self, patch: Patch, mask: Plane, colour: Colour) -> None:
         """Lay a colour over the patch where the mask is 1, and mix it in between."""
         for plane, value in zip(self.colour, colour, strict=True):
             view = plane[patch.window]
-            view += mask * (np.float32(value) - view)
-
-    def shade(self, patch: Patch, factor: Plane) -> None:
-        """Multiply the patch's brightness by a factor."""
-        for plane in self.colour:
-            plane[patch.window] *= factor
+            change = np.float32(value) - view
+            change *= mask
+            view += change
 
     def finish(self) -> NDArray[np.uint8]:
         """Return the pictures, shape (n_frames, size, size, 3), red, green and blue."""
-        np.clip(self.colour, 0, 255, out=self.colour)
-        return np.ascontiguousarray(np.moveaxis(self.colour, 0, -1)).astype(np.uint8)
+        np.minimum(self.colour, np.float32(255), out=self.colour)
+        np.maximum(self.colour, _ZERO, out=self.colour)
+        pictures = np.empty((*self.x.shape, 3), dtype=np.uint8)
+        for channel, plane in enumerate(self.colour):
+            pictures[..., channel] = plane
+        return pictures
 
 
 def mixed(first: Colour, second: Colour, *, share: float) -> Colour:

@@ -68,7 +68,7 @@ class SyntheticConfig(BaseModel):
         64, ge=32, le=512, multiple_of=2, description="Width and height of every video, pixels."
     )
     quality_crf: int = Field(
-        18, ge=0, le=40, description="H.264 constant rate factor; lower is better and larger."
+        20, ge=0, le=40, description="H.264 constant rate factor; lower is better and larger."
     )
 
     @property

@@ -44,7 +44,8 @@ def draw_eye(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, side
     radius = np.sqrt(gaze_x * gaze_x + gaze_y * gaze_y)
     canvas.paint(patch, inside * canvas.soft(radius - np.float32(0.085)), identity.iris)
     canvas.paint(patch, inside * canvas.soft(radius - np.float32(0.042)), _PUPIL)
-    glint = np.hypot(gaze_x + np.float32(0.03), gaze_y + np.float32(0.035)) - np.float32(0.02)
+    glint_x, glint_y = gaze_x + np.float32(0.03), gaze_y + np.float32(0.035)
+    glint: Plane = np.sqrt(glint_x * glint_x + glint_y * glint_y) - np.float32(0.02)
     canvas.paint(patch, inside * canvas.soft(glint), (255.0, 255.0, 255.0))
     across = canvas.soft(np.abs(x) - np.float32(identity.eye_width * 1.06))
     lash = canvas.soft(np.abs(y - lid_top) - np.float32(0.022)) * across
@@ -87,8 +88,8 @@ def draw_brow(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, sid
     bend = (at_outer + at_inner) / 2 - at_middle
     middle = at_middle + slope * t + bend * t * t
     thickness = np.float32(identity.brow_thickness) * (np.float32(1.05) - np.float32(0.35) * t)
-    stroke = canvas.soft(np.abs(patch.y - middle) - thickness)
-    mask = stroke * canvas.soft((np.abs(t) - 1) * np.float32(0.235))
+    stroke: Plane = np.abs(patch.y - middle) - thickness
+    mask = canvas.soft(stroke) * canvas.soft((np.abs(t) - 1) * np.float32(0.235))
     colour = mixed(identity.hair, darker(identity.skin, factor=0.35), share=0.45)
     canvas.paint(patch, mask * np.float32(0.92), colour)
 

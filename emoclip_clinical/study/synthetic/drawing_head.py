@@ -19,6 +19,9 @@ _BACK_HAIR: dict[Hair, tuple[float, float, float]] = {
 """Half width as a share of the head's, half height and vertical place of the hair behind it."""
 
 
+_NOISE_SHIFT = 32  # pixels
+
+
 def draw_surroundings(canvas: Canvas, *, identity: Identity, scene: Scene) -> None:
     """Paint background, hair behind the head, neck and clothes."""
     slope = np.linspace(-0.5, 0.5, canvas.size_pixels, dtype=np.float32)[None, :, None]
@@ -68,13 +71,12 @@ def draw_head(canvas: Canvas, move: dict[str, Plane], *, identity: Identity) -> 
     whole = canvas.everything()
     chin = 1 + np.float32(0.09) * move["jaw_drop"]
     width = np.float32(identity.head_width)
-    ears = _ellipse(
-        np.abs(whole.x - np.float32(0.3) * canvas.pose.shift_x) - width,
-        whole.y - np.float32(0.06),
-        np.float32(0.1),
-        np.float32(0.19),
-    )
-    canvas.paint(whole, canvas.soft(ears), darker(identity.skin, factor=0.9))
+    for side in (-1, 1):
+        # a turning head moves its ears less than its features
+        at_x = side * width - np.float32(0.7) * canvas.pose.shift_x
+        ear = canvas.patch(at_x, np.float32(0.06) - canvas.pose.shift_y, width=0.12, height=0.21)
+        ear_shape = _ellipse(ear.x, ear.y, np.float32(0.1), np.float32(0.19))
+        canvas.paint(ear, canvas.soft(ear_shape), darker(identity.skin, factor=0.9))
     below = np.maximum(whole.y, 0)
     taper = 1 - np.float32(identity.jaw_taper) * below * below
     across = whole.x / (width * np.maximum(taper, np.float32(0.3)))
@@ -98,8 +100,6 @@ def draw_hair_front(canvas: Canvas, *, identity: Identity) -> None:
     skull = _ellipse(x, y, width * np.float32(1.05), np.float32(1.05))
     inside = np.maximum(skull, y - line)
     canvas.paint(top, canvas.soft(inside), identity.hair)
-    shine = np.maximum(inside + np.float32(0.05), np.abs(y + np.float32(0.84)) - np.float32(0.04))
-    canvas.paint(top, canvas.soft(shine) * np.float32(0.18), darker(identity.hair, factor=1.5))
 
 
 def _hairline(style: Hair, x: Plane) -> Plane:
@@ -124,13 +124,22 @@ def light_head(canvas: Canvas, radius: Plane, *, scene: Scene, rng: np.random.Ge
     )
     rim = np.maximum(np.minimum(radius, 1) - np.float32(0.55), 0)
     factor = np.float32(scene.exposure) * (1 + slope - np.float32(0.5) * rim * rim)
-    noise = rng.standard_normal(factor.shape, dtype=np.float32) * np.float32(scene.noise_sd)
+    noise = _camera_noise(canvas, rng=rng) * np.float32(scene.noise_sd)
     for plane, tint in zip(canvas.colour, (1 + scene.warmth, 1.0, 1 - scene.warmth), strict=True):
         plane *= factor * np.float32(tint)
         plane += noise
 
 
+def _camera_noise(canvas: Canvas, *, rng: np.random.Generator) -> Plane:
+    """Return white noise, the same field shifted at random for each frame: drawing is slow."""
+    size = canvas.size_pixels
+    field = rng.standard_normal((size + _NOISE_SHIFT, size + _NOISE_SHIFT), dtype=np.float32)
+    rows, columns = rng.integers(0, _NOISE_SHIFT, (2, canvas.n_frames))
+    return np.stack([field[r : r + size, c : c + size] for r, c in zip(rows, columns, strict=True)])
+
+
 def _ellipse(x: Plane, y: Plane, half_width: np.float32, half_height: np.float32) -> Plane:
     """Return an approximate signed distance from an ellipse, exact at the smaller axis."""
     across, up = x / half_width, y / half_height
-    return (np.sqrt(across * across + up * up) - 1) * min(half_width, half_height)
+    distance: Plane = (np.sqrt(across * across + up * up) - 1) * min(half_width, half_height)
+    return distance

@@ -20,8 +20,8 @@ from .drawing_eyes import draw_brow, draw_eye, draw_frown_lines, draw_glasses
 from .drawing_head import draw_hair_front, draw_head, draw_surroundings, light_head
 from .drawing_mouth import draw_beard, draw_cheeks, draw_mouth, draw_nose
 
-CHUNK_FRAMES = 16
-"""Frames drawn at once: their planes fit a processor's second-level cache at 64 pixels."""
+CHUNK_FRAMES = 64
+"""Frames drawn at once: fewer cost calls, more cost cache misses."""
 
 _TURN_SHIFT = 0.42  # units that the features move for a turn of one radian
 

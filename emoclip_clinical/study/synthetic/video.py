@@ -10,6 +10,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+_BIT_EXACT = 0x400  # FFmpeg's AVFMT_FLAG_BITEXACT: no version, no date in the file
+
 
 def write_video(
     path: Path,
@@ -42,13 +44,13 @@ def write_video(
     rate = Fraction(frames_per_second).limit_denominator(1000)
     count = 0
     with av.open(str(path), "w", format="mp4") as container:
-        container.flags |= av.container.Flags.bitexact.value
+        container.flags |= _BIT_EXACT
         stream = container.add_stream("libx264", rate=rate)
         stream.width = stream.height = size_pixels
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         stream.options = {
-            "preset": "ultrafast",
+            "preset": "veryfast",
             "crf": str(quality_crf),
             "g": "50",
             "bf": "0",
