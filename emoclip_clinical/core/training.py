@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from emoclip_clinical.core.checkpoint import file_sha256, save_checkpoint
+from emoclip_clinical.core.checkpoint import file_sha256, read_card, save_checkpoint
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig, TrainingConfig
 from emoclip_clinical.core.model import build_model, derived_seed, resolve_device
@@ -97,7 +97,7 @@ def train(
     if training.threads is not None:
         torch.set_num_threads(training.threads)
     built = build_model(model, seed=derived_seed(seed, 0))
-    digest = _digest(seen)
+    digest = clips_digest(seen)
     run = Run(
         built=built,
         training=training,
@@ -116,7 +116,7 @@ def train(
     save_checkpoint(
         folder,
         built=built,
-        config=model,
+        config=_portable(model),
         card={
             "vocabulary": vocabulary([c.caption for c in learn]),
             "training": training.model_dump(mode="json"),
@@ -139,10 +139,41 @@ def vocabulary(captions: Sequence[str]) -> list[str]:
     )
 
 
-def _digest(clips: Sequence[Clip]) -> str:
+def is_trained(
+    folder: Path,
+    *,
+    clips: Sequence[Clip],
+    model: ModelConfig,
+    training: TrainingConfig,
+    seed: int,
+) -> bool:
+    """Say whether `folder` holds just the model that `train` would make of these arguments."""
+    try:
+        card = read_card(folder)
+    except InputError:
+        return False
+    wanted = {
+        "architecture": _portable(model).model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "seed": seed,
+        "clips_sha256": clips_digest([c for c in clips if c.split != "test"]),
+    }
+    return all(card.get(key) == value for key, value in wanted.items())
+
+
+def clips_digest(clips: Sequence[Clip]) -> str:
     """Return a SHA-256 over what the manifest says of the clips and over their bytes."""
     digest = hashlib.sha256()
     for clip in clips:
         row = [clip.caption, clip.label, clip.group, clip.split, file_sha256(clip.path)]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
+
+
+def _portable(model: ModelConfig) -> ModelConfig:
+    """Name a file of weights by its content: a model folder holds no path of a machine."""
+    weights = Path(model.tower.pretrained)
+    if not weights.is_file():
+        return model
+    tower = model.tower.model_copy(update={"pretrained": f"sha256:{file_sha256(weights)}"})
+    return model.model_copy(update={"tower": tower})

@@ -1,0 +1,22 @@
+"""`init`: a new study folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._console import guarded, say
+
+
+@guarded
+def command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+) -> None:
+    """Make a study folder with a commented protocol.yaml."""
+    from emoclip_clinical.study.shipped import begin_study
+
+    for path in begin_study(directory):
+        say(f"made {path}")
+    say("next: put interviews and ratings.csv there, and run `emoclip-clinical validate`")

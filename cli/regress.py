@@ -1,0 +1,146 @@
+"""`regress`: cross-validated estimation of rated targets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._console import console, guarded, progress_bars, say, warn
+from ._options import JsonOption, SeedOption, SetOption, StudyOption, given
+
+if TYPE_CHECKING:
+    from emoclip_clinical.study.steps import TargetResult
+
+
+@guarded
+def command(
+    target: Annotated[
+        list[str],
+        typer.Option("--target", help="A scale's name, a sum (N1+N3), a column. Repeatable."),
+    ] = [],  # noqa: B006
+    study: StudyOption = Path(),
+    where: Annotated[
+        list[str],
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Only these visits. Repeatable."),
+    ] = [],  # noqa: B006
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", help="A features folder, or any table keyed by participant."),
+    ] = None,
+    ratings: Annotated[
+        Path | None, typer.Option("--ratings", help="A table, or a BIDS phenotype folder.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder of results; else the study's.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Estimator: ridge.")] = None,
+    cv: Annotated[
+        str | None, typer.Option("--cv", help="repeated_kfold or leave_one_subject_out.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Outer folds, in subjects.")] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", help="New random folds.")] = None,
+    permutations: Annotated[
+        int | None, typer.Option("--permutations", help="Of the test; 0 leaves it out.")
+    ] = None,
+    bootstrap: Annotated[
+        int | None, typer.Option("--bootstrap", help="Of the interval; 0 leaves it out.")
+    ] = None,
+    seed: SeedOption = None,
+    set_: SetOption = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Estimate ratings from features, with subjects never on both sides of a split.
+
+    Writes predictions, folds, metrics and a report for each target.
+    """
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.steps import run_regress
+
+    opened = open_study(
+        study,
+        overrides=set_,
+        settings=given(
+            regression__targets=target,
+            regression__where=_conditions(where),
+            regression__model=model,
+            regression__cv=cv,
+            regression__folds=folds,
+            regression__repeats=repeats,
+            regression__permutations=permutations,
+            regression__bootstrap=bootstrap,
+            seed=seed,
+        ),
+        needs=[
+            key for key, path in (("features", features), ("ratings", ratings)) if path is None
+        ],
+    )
+    with progress_bars() as progress:
+        results = run_regress(
+            opened, features=features, ratings=ratings, output=output, progress=progress
+        )
+    show(results, as_json=json_)
+
+
+def show(results: Sequence[TargetResult], *, as_json: bool) -> None:
+    """Print results as a table, or as JSON."""
+    for result in results:
+        warn([f"{result.name}: {text}" for text in result.estimate.warnings])
+    if as_json:
+        from emoclip_clinical.regression.results import metrics_record
+
+        typer.echo(json.dumps({r.name: metrics_record(r.estimate) for r in results}, indent=2))
+    else:
+        _print(results)
+    for result in results:
+        say(f"report: {result.folder / 'report.html'}")
+
+
+def _print(results: Sequence[TargetResult]) -> None:
+    from rich.table import Table
+
+    table = Table(title="Out-of-fold estimates", title_justify="left")
+    for name in ("target", "n", "r", "95 % interval", "p", "MAE", "mean's MAE", "skill"):
+        table.add_column(name, justify="left" if name == "target" else "right")
+    for result in results:
+        found = result.estimate
+        metrics = found.metrics
+        table.add_row(
+            result.name,
+            str(found.design.n_subjects),
+            number_text(metrics.pearson_pooled),
+            interval_text(found.interval.low, found.interval.high),
+            p_text(found.p_permutation),
+            number_text(metrics.mae),
+            number_text(metrics.baseline_mae),
+            number_text(metrics.skill),
+        )
+    console.print(table)
+
+
+def number_text(value: float | None) -> str:
+    """Show a figure with two decimals, or say that it is not defined."""
+    return "undefined" if value is None else f"{value:.2f}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Show an interval, or say that there is none."""
+    return "none" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+
+
+def p_text(p: float | None) -> str:
+    """Show a p value with three decimals, or say that there is none."""
+    return "none" if p is None else f"{p:.3f}"
+
+
+def _conditions(texts: Sequence[str]) -> dict[str, str] | None:
+    from emoclip_clinical.records import InputError
+
+    faults = [f"--where takes column=value, got {t!r}" for t in texts if "=" not in t]
+    if faults:
+        raise InputError(faults)
+    pairs = (text.split("=", 1) for text in texts)
+    return {name.strip(): value.strip() for name, value in pairs} or None

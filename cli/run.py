@@ -1,0 +1,47 @@
+"""`run`: everything that a protocol names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._console import PARTLY_DONE, guarded, progress_bars, say, warn
+from ._options import DeviceOption, JsonOption, SetOption
+
+
+@guarded
+def command(
+    protocol: Annotated[
+        Path, typer.Argument(metavar="[PROTOCOL]", help="A protocol file in the study's folder.")
+    ] = Path("protocol.yaml"),
+    device: DeviceOption = "auto",
+    set_: SetOption = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Train, extract and regress as a protocol says, leaving out what is already done."""
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.steps import EVERYTHING_AHEAD, run_study
+
+    from .regress import show
+
+    study = open_study(
+        protocol.parent, overrides=set_, needs=EVERYTHING_AHEAD, protocol_file=protocol
+    )
+    with progress_bars() as progress:
+        done = run_study(study, device=device, progress=progress)
+    if done.trained is None:
+        say("train: the model is there already, made from the same clips and settings")
+    warn(done.extracted.warnings)
+    kept, all_ = done.extracted.n_kept, len(done.extracted.interviews)
+    say(f"extract: {all_} interviews, {kept} of them kept from an earlier run")
+    for outcome in done.extracted.interviews:
+        if outcome.status != "ok":
+            say(f"{outcome.key.name}: {outcome.status}: {outcome.reason}")
+    if done.results is None:
+        say("regress: the results are there already, made from the same inputs and settings")
+    else:
+        show(done.results, as_json=json_)
+    if done.extracted.n_failed or done.extracted.n_partial:
+        raise typer.Exit(PARTLY_DONE)

@@ -1,0 +1,70 @@
+"""`train`: EmoCLIP on captioned clips."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._console import guarded, progress_bars, say
+from ._options import DeviceOption, SeedOption, SetOption, StudyOption, given
+
+
+@guarded
+def command(
+    study: StudyOption = Path(),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Manifest: path, caption[, label][, group][, split].")
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option("--model-name", help="Folder under models/.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=0, help="Of the temporal part; 0 writes an untrained model."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option("--pretrained", help="Towers: openai, none, or a file of weights."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted training.")
+    ] = False,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    set_: SetOption = [],  # noqa: B006
+) -> None:
+    """Train a model on captioned clips and write models/NAME."""
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.steps import run_train
+
+    untrained = epochs == 0
+    opened = open_study(
+        study,
+        overrides=set_,
+        settings=given(
+            data__clips=os.path.relpath(data, study) if data else None,
+            model__name=model_name,
+            model__tower__pretrained=pretrained,
+            training__epochs=epochs,
+            training__frame_epochs=0 if untrained else None,
+            seed=seed,
+        ),
+        needs=() if untrained else ("clips",),
+    )
+    with progress_bars() as progress:
+        trained = run_train(opened, device=device, resume=resume, progress=progress)
+    if trained.epochs:
+        last = trained.epochs[-1]
+        validation = (
+            "" if last.validation_loss is None else f", validation {last.validation_loss:.3f}"
+        )
+        say(
+            f"trained on {trained.n_training} clips: loss {last.training_loss:.3f}{validation}; "
+            f"{len(trained.trained_tensors)} tensors could change (they are listed in model.json)"
+        )
+    else:
+        say("no training was asked for: the weights are as they were built")
+    say(f"model: {trained.folder}")

@@ -1,0 +1,87 @@
+"""Looking over a study before it is run: every fault of every file, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from emoclip_clinical.core.clips import read_clips
+from emoclip_clinical.features.interviews import find_interviews
+from emoclip_clinical.features.prompt_sets import load_prompt_sets
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.ratings import read_ratings, validate_ratings
+from emoclip_clinical.study.history import record_look
+from emoclip_clinical.study.protocol import Study, open_study
+from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
+
+
+def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = utc_now) -> str:
+    """Check protocol, clips, interviews, prompts and ratings without running anything.
+
+    Reading the ratings is a look at the outcome, so it is written to the study's history.
+
+    Parameters
+    ----------
+    folder : Path
+        The study.
+    overrides : sequence of str
+        `section.key=value`.
+    now : callable
+        The clock.
+
+    Returns
+    -------
+    str
+        One line that says what the study holds.
+
+    Raises
+    ------
+    InputError
+        Listing every fault of all files.
+    """
+    study = open_study(folder, overrides=overrides, needs=("interviews", "ratings"))
+    data = study.protocol.data
+    faults: list[str] = []
+    clips, interviews = study.path(data.clips), study.path(data.interviews)
+    n_clips = _count(lambda: read_clips(clips), faults) if clips.exists() else 0
+    n_interviews = _count(lambda: find_interviews([interviews]), faults)
+    _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)
+    faults += _rating_faults(study, now)
+    if faults:
+        raise InputError(faults)
+    return (
+        f"{study.protocol.name}: {n_clips} clips, {n_interviews} interviews, ratings of "
+        f"{', '.join(study.protocol.regression.targets)}; no faults"
+    )
+
+
+def _count(read: Callable[[], Sequence[object]], faults: list[str]) -> int:
+    try:
+        return len(read())
+    except InputError as error:
+        faults += error.faults
+        return 0
+
+
+def _rating_faults(study: Study, now: Clock) -> list[str]:
+    protocol = study.protocol
+    record_look(
+        study.folder,
+        command="validate",
+        targets=protocol.regression.targets,
+        settings_sha256=json_sha256(protocol.model_dump(mode="json")),
+        now=now(),
+    )
+    path = study.path(protocol.data.ratings)
+    faults = validate_ratings(path, encoding=protocol.data.encoding)
+    for target in protocol.regression.targets:
+        try:
+            read_ratings(
+                path,
+                target=target,
+                where=protocol.regression.where,
+                encoding=protocol.data.encoding,
+            )
+        except InputError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    return faults

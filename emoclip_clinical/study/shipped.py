@@ -1,0 +1,53 @@
+"""The protocols that come with the package, and the beginning of a new study."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.study.protocol import PROTOCOL_FILE
+
+
+def shipped_protocol(name: str) -> str:
+    """Return the text of a shipped protocol.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    file = resources.files("emoclip_clinical.protocols") / f"{name}.yaml"
+    if not file.is_file():
+        raise InputError(f"no shipped protocol is called {name!r}")
+    return file.read_text(encoding="utf-8")
+
+
+def begin_study(folder: Path) -> tuple[Path, ...]:
+    """Make a study folder with a commented protocol; what is there already stays.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist.
+
+    Returns
+    -------
+    tuple of Path
+        What was made.
+
+    Raises
+    ------
+    InputError
+        If the folder already has a protocol.
+    """
+    protocol = folder / PROTOCOL_FILE
+    if protocol.exists():
+        raise InputError(f"{protocol} is there already; a study is begun once")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"a study is a folder, but {folder} is a file")
+    made = [folder / name for name in ("clips", "interviews") if not (folder / name).exists()]
+    for path in made:
+        path.mkdir(parents=True)
+    protocol.write_text(shipped_protocol("new_study"), encoding="utf-8")
+    return (protocol, *made)
