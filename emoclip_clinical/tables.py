@@ -95,10 +95,10 @@ def read_table(
     if not path.is_file():
         raise InputError(f"{path.name}: no such file")
     if path.suffix.lower() in {".parquet", ".pq"}:
-        table = _read_parquet(path, text=text)
+        table, faults = _read_parquet(path, text=text), []
     else:
-        table = _read_text(path, text=text, encoding=encoding)
-    faults = _required_faults(table, required)
+        table, faults = _read_text(path, text=text, encoding=encoding)
+    faults += _required_faults(table, required)
     if faults:
         raise InputError(faults)
     return table
@@ -165,7 +165,8 @@ def _spelled(value: object) -> str:
     return str(value).strip()
 
 
-def _read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> Table:
+def _read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple[Table, list[str]]:
+    """Read what can be read, and say what can not."""
     content = _decoded(path, encoding=encoding)
     records = _parsed(content, name=path.name)
     header, first = _header(records, name=path.name)
@@ -195,10 +196,8 @@ def _read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> Tabl
         values = [record[index] for record in cells]
         columns[name] = _column(values, as_text=name in text)
         faults += _comma_faults(columns[name], name=name, rows=rows, file=path.name)
-    if faults:
-        raise InputError(faults)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))
-    return Table(frame=frame, rows=np.array(rows, dtype=np.int64), name=path.name)
+    return Table(frame=frame, rows=np.array(rows, dtype=np.int64), name=path.name), faults
 
 
 def _decoded(path: Path, *, encoding: str | None) -> str:

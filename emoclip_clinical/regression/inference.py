@@ -68,7 +68,7 @@ def bootstrap_interval(
         return _mean_correlation(count, terms).reshape(drawn.shape[:-1])
 
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(BOOTSTRAP,)))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # A degenerate distribution is answered by the percentile interval below, and said there.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(

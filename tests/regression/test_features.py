@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.features import read_features
+
+
+def save(frame, tmp_path, name="features.csv"):
+    path = tmp_path / name
+    frame.to_csv(path, index=False, na_rep="n/a")
+    return path
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {
+            "participant_id": ["a", "b", "c", "d"],
+            "smile_mean": [0.1, 0.2, 0.3, 0.4],
+            "smile_sd": [1.0, None, 3.0, 4.0],
+            "brow_mean": [5.0, 6.0, 7.0, 9.0],
+            "tool": ["x", "x", "y", "y"],
+            "still": [2, 2, 2, 2],
+            "empty": [None] * 4,
+        }
+    )
+
+
+def faults(path, **options):
+    with pytest.raises(InputError) as caught:
+        read_features(path, **options)
+    return list(caught.value.faults)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_any_table(table, tmp_path, kind):
+    path = save(table, tmp_path)
+    if kind == "parquet":
+        path = tmp_path / "features.parquet"
+        table.to_parquet(path)
+    features = read_features(path)
+    assert list(features.values.columns) == ["smile_mean", "smile_sd", "brow_mean"]
+    assert features.keys.to_numpy().tolist() == [["sub-a", ""], ["sub-c", ""], ["sub-d", ""]]
+    np.testing.assert_array_equal(features.values["smile_sd"], [1, 3, 4])
+    assert features.excluded.to_numpy().tolist() == [["sub-b", "", "feature missing: smile_sd"]]
+    assert features.warnings == (
+        "feature columns left out because they hold text: tool",
+        "feature columns left out because they are empty: empty",
+        "feature columns left out because they are constant: still",
+    )
+
+
+def test_patterns_narrow_the_columns(table, tmp_path):
+    path = save(table, tmp_path)
+    features = read_features(path, columns=["*_mean"])
+    assert list(features.values.columns) == ["smile_mean", "brow_mean"]
+    assert (len(features.keys), features.warnings) == (4, ())
+    assert faults(path, columns=["smile_men", "x*"]) == [
+        "features.csv: no feature column matches 'smile_men'; near names: smile_mean, smile_sd",
+        "features.csv: no feature column matches 'x*'",
+    ]
+    assert "no numeric feature column that varies" in faults(path, columns=["still"])[0]
+
+
+def test_no_row_is_complete(table, tmp_path):
+    table["smile_sd"] = [None, None, 1.0, 2.0]
+    table["brow_mean"] = [1.0, 2.0, None, None]
+    message = faults(save(table, tmp_path))[0]
+    assert "no visit has a value in every feature column" in message
+    assert "smile_sd (50%)" in message
+
+
+def test_a_row_a_segment_is_refused(table, tmp_path):
+    table["participant_id"] = ["a", "a", "b", "c"]
+    assert faults(save(table, tmp_path)) == [
+        "participant 'a' stands 2 times in features.csv (rows 2 and 3)",
+        "features.csv: one row a visit is wanted; pool the segments of an interview first",
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "participant_id": ["sub-a", "sub-a", "sub-b", "sub-c", "sub-d"],
+            "session_id": ["ses-1", "ses-1", "ses-1", None, "ses-1"],
+            "interview": ["sub-a_ses-1_run-1", "sub-a_ses-1_run-2", "sub-b", "sub-c", "sub-d"],
+            "n_ok": [1, 3, 0, 5, 2],
+            "status": ["ok", "partial", "no_face", "ok", "ok"],
+            "reason": ["", "cut", "no face in 9 of 9 segments", None, None],
+            "p": [1.0, 5.0, np.nan, 2.0, 3.0],
+            "q": [10.0, 20.0, np.nan, 30.0, np.nan],
+            "seconds": [1.0, 2.0, 3.0, 4.0, 5.0],
+        }
+    )
+    frame.to_parquet(tmp_path / "interviews.parquet")
+    settings = {"pooled_features": ["p", "q"], "model": {"name": "m"}, "inputs": [{"size": 1}]}
+    (tmp_path / "features.json").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def test_extracted_folder(folder):
+    features = read_features(folder)
+    assert features.keys.to_numpy().tolist() == [["sub-a", "ses-1"], ["sub-c", ""]]
+    # Two runs of one visit, 1 and 3 usable segments.
+    assert features.values.iloc[0].tolist() == [(1 * 1 + 3 * 5) / 4, (1 * 10 + 3 * 20) / 4]
+    assert features.excluded.to_numpy().tolist() == [
+        ["sub-b", "ses-1", "no usable features (no_face: no face in 9 of 9 segments)"],
+        ["sub-d", "ses-1", "feature missing: q"],
+    ]
+    assert features.source == {"pooled_features": ["p", "q"], "model": {"name": "m"}}
+    assert list(read_features(folder, columns=["p"]).values.columns) == ["p"]
+
+
+def test_folder_faults(folder, tmp_path):
+    (folder / "features.json").write_text(json.dumps({"pooled_features": ["p", "z"]}))
+    assert faults(folder) == ["interviews.parquet: column 'z' is missing"]
+    (folder / "features.json").write_text("{}")
+    assert "'pooled_features' must list" in faults(folder)[0]
+    (folder / "features.json").unlink()
+    assert "run extract first" in faults(folder)[0]
+    assert "no such features folder or table" in faults(tmp_path / "none")[0]

@@ -1,0 +1,145 @@
+"""The reader of users' tables: what it accepts, and every way in which it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.tables import FAULTS_SHOWN, limit_faults, read_table
+
+
+def write(tmp_path, content, name="t.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def faults(path, **options):
+    with pytest.raises(InputError) as caught:
+        read_table(path, **options)
+    return list(caught.value.faults)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_delimiters_line_ends_and_bom(tmp_path, delimiter, newline, bom):
+    rows = [["participant_id", "N1", "note"], ["007", "3", '"a, b; c"'], ["8", "n/a", ""]]
+    path = write(tmp_path, bom + newline.join(delimiter.join(r) for r in rows) + newline)
+    frame = read_table(path).frame
+    assert frame["participant_id"].tolist() == ["007", "8"]
+    np.testing.assert_array_equal(frame["N1"], [3.0, np.nan])
+    assert frame["note"].tolist() == ["a, b; c", None]
+
+
+def test_rows_are_numbered_as_in_the_file(tmp_path):
+    table = read_table(write(tmp_path, "participant_id,x\na,1\n\n,,\nb,2\n"))
+    assert table.rows.tolist() == [2, 5]
+    assert table.place(1) == "row 5 of t.csv"
+
+
+def test_numbers_are_read_to_the_last_bit(tmp_path):
+    values = np.random.default_rng(0).normal(size=200) * 10.0 ** np.arange(-100, 100)
+    body = "\n".join(f"s{i},{v!r}" for i, v in enumerate(values.tolist()))
+    frame = read_table(write(tmp_path, f"participant_id,x\n{body}\n")).frame
+    np.testing.assert_array_equal(frame["x"], values)
+
+
+def test_bytes_that_are_not_utf8_are_named_with_row_and_column(tmp_path):
+    path = write(tmp_path, "participant_id,note\na,fine\nb,Schüler\n".encode("cp1252"))
+    assert faults(path) == [
+        "t.csv: byte 0xfc in row 3, column 'note' is not UTF-8; save the file as UTF-8 or name its "
+        "encoding, for example encoding: cp1252"
+    ]
+    assert read_table(path, encoding="cp1252").frame["note"].tolist() == ["fine", "Schüler"]
+    assert faults(path, encoding="latin-99") == ["encoding 'latin-99' is unknown"]
+    assert faults(path, encoding="ascii") == ["t.csv: byte 0xfc in row 3 is not ascii"]
+
+
+def test_utf16_needs_its_name(tmp_path):
+    path = write(tmp_path, "participant_id,x\na,1\n".encode("utf-16"))
+    assert "zero bytes" in faults(path)[0]
+    assert read_table(path, encoding="utf-16").frame["x"].tolist() == [1.0]
+
+
+def test_all_faults_at_once(tmp_path):
+    path = write(tmp_path, "participant_id,x,x,,w\na,1,1,,2\nb,1\n,1,1,9,2\n")
+    assert faults(path) == [
+        "t.csv: column 'x' stands twice",
+        "t.csv: column 4 has values but no name in the header",
+        "row 3 of t.csv has 2 cells, the header has 5",
+        "participant_id is empty (row 4 of t.csv)",
+    ]
+    path = write(tmp_path, "participant_id,y\na,1\n,1\nn/a,1\n")
+    assert faults(path, required=("participant_id", "z")) == [
+        "participant_id is empty (row 3 of t.csv)",
+        "participant_id is empty (row 4 of t.csv)",
+        "t.csv: column 'z' is missing; the columns are: participant_id, y",
+    ]
+
+
+def test_empty_trailing_columns_are_no_fault(tmp_path):
+    frame = read_table(write(tmp_path, "participant_id,x,,\na,1,,\nb,2\n,,,\n")).frame
+    assert list(frame.columns) == ["participant_id", "x"]
+    assert frame["x"].tolist() == [1.0, 2.0]
+
+
+def test_decimal_commas_are_refused(tmp_path):
+    path = write(tmp_path, "participant_id;x;list\na;1;1,2\nb;1,5;a, b\n")
+    assert faults(path) == [
+        "column 'x' is written with decimal commas ('1,5' in row 3 of t.csv); write numbers with a "
+        "decimal point"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\n \n", "the file is empty"),
+        (b"participant_id,x\n", "no rows below its header"),
+        (b'participant_id,x\na,"1\n', "row 2 can not be read"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path, content, message):
+    assert message in faults(write(tmp_path, content))[0]
+
+
+def test_missing_files_and_folders(tmp_path):
+    assert faults(tmp_path / "none.csv") == ["none.csv: no such file"]
+    assert "got a folder" in faults(tmp_path)[0]
+
+
+def test_infinity_and_words_are_text(tmp_path):
+    frame = read_table(write(tmp_path, "participant_id,x,y\na,inf,1_0\nb,2,3\n")).frame
+    assert frame["x"].tolist() == ["inf", "2"]
+    assert frame["y"].tolist() == ["1_0", "3"]
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "t.parquet"
+    wanted = pd.DataFrame(
+        {
+            "participant_id": [7, 8],
+            "count": pd.array([1, None], dtype="Int64"),
+            "flag": [True, False],
+            "word": ["n/a", "b"],
+            "embedding": [[0.1, 0.2], [0.3, 0.4]],
+        }
+    )
+    wanted.to_parquet(path)
+    frame = read_table(path).frame
+    assert frame["participant_id"].tolist() == ["7", "8"]
+    np.testing.assert_array_equal(frame["count"], [1.0, np.nan])
+    assert frame["flag"].tolist() == [1.0, 0.0]
+    assert frame["word"].tolist() == [None, "b"]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 nonsense")
+    assert faults(tmp_path / "broken.parquet") == ["broken.parquet: not a readable Parquet file"]
+
+
+def test_long_lists_of_faults_end_in_a_count():
+    shown = limit_faults([str(i) for i in range(FAULTS_SHOWN + 7)])
+    assert len(shown) == FAULTS_SHOWN + 1
+    assert shown[-1] == "... and 7 more faults of this kind"
