@@ -28,6 +28,7 @@ _CONTAINERS = (
 _LARGEST_JUMP_SECONDS = 3600.0
 _MAXIMUM_FAILED_READS = 200
 _SHORTFALL_SECONDS = 1.0
+_TINY_SECONDS = 1e-6
 
 
 class UnreadableVideoError(InputError):
@@ -162,20 +163,23 @@ class VideoSampler:
         """Yield the sampled pictures, once, in order of time."""
         candidate: Any = None
         candidate_slot = -1
-        candidate_distance = math.inf
+        candidate_seconds = candidate_distance = math.inf
         for frame, seconds in self._frames():
             position = (seconds - self.log.first_seconds) * self.sample_fps
             slot = math.floor(position + 0.5)
             distance = abs(position - slot)
             if slot != candidate_slot:
                 if candidate is not None:
-                    yield self._sampled(candidate, candidate_slot)
-                candidate, candidate_slot, candidate_distance = frame, slot, distance
-            elif distance < candidate_distance:
-                candidate, candidate_distance = frame, distance
+                    yield self._sampled(candidate, candidate_slot, candidate_seconds)
+                candidate_slot, candidate_distance = slot, math.inf
+            if distance < candidate_distance:
+                candidate, candidate_seconds, candidate_distance = frame, seconds, distance
         if candidate is None:
             raise UnreadableVideoError(self._why_nothing())
-        yield self._sampled(candidate, candidate_slot)
+        length = self.log.end_seconds - self.log.first_seconds
+        # The last picture may be nearest to an instant at which the video is over.
+        if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
+            yield self._sampled(candidate, candidate_slot, candidate_seconds)
 
     def _frames(self) -> Iterator[tuple[Any, float]]:
         """Yield usable frames with rising times, and keep the log."""
@@ -183,7 +187,7 @@ class VideoSampler:
         last = -math.inf
         step = 0.0
         for frame in self._decoded():
-            seconds = _seconds(frame)
+            seconds = self._seconds(frame, last + step)
             if seconds is None or frame.is_corrupt or seconds <= last:
                 log.n_damaged += 1
                 continue
@@ -209,6 +213,15 @@ class VideoSampler:
             yield frame, seconds
         self._close_log(last, step)
         self._compare_with_header()
+
+    def _seconds(self, frame: Any, expected: float) -> float | None:
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        if self._container.format.name == "avi":
+            # AVI stores no presentation times: what decoders give out is in order of decoding.
+            stamp = frame.dts
+            if stamp is None and math.isfinite(expected):
+                return expected
+        return None if stamp is None else float(stamp * frame.time_base)
 
     def _decoded(self) -> Iterator[Any]:
         """Yield every frame that decodes, packet by packet, past damaged ones."""
@@ -251,10 +264,7 @@ class VideoSampler:
                 f"its pictures end {missing:.1f} s before the duration in its header"
             )
 
-    def _sampled(self, frame: Any, slot: int) -> SampledFrame:
-        seconds = _seconds(frame)
-        if seconds is None:
-            raise AssertionError("only timed frames are sampled")
+    def _sampled(self, frame: Any, slot: int, seconds: float) -> SampledFrame:
         self.log.n_sampled += 1
         return SampledFrame(slot=slot, seconds=seconds, image=_upright_rgb(frame, self._stream))
 
@@ -275,11 +285,11 @@ def _open(path: Path) -> Any:
             metadata_errors="ignore",
             options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
         )
-    except OSError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise UnreadableVideoError(_open_fault(path, error)) from None
 
 
-def _open_fault(path: Path, error: OSError) -> str:
+def _open_fault(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file does not exist"
     if isinstance(error, PermissionError):
@@ -320,11 +330,6 @@ def _picture_track(container: Any) -> Any:
     if len(container.streams.audio):
         raise UnreadableVideoError("no video track, only sound")
     raise UnreadableVideoError("no video track")
-
-
-def _seconds(frame: Any) -> float | None:
-    stamp = frame.pts if frame.pts is not None else frame.dts
-    return None if stamp is None else float(stamp * frame.time_base)
 
 
 def _duration(frame: Any) -> float:

@@ -187,7 +187,6 @@ class WindowCutter:
         n_slots = min(
             grid.slots_per_window, max(1, math.ceil(duration * grid.sample_fps - _TINY_SLOTS))
         )
-        # A picture may stand for a slot up to half an interval after the video's end.
         last = first + grid.slots_per_window
         window = Window(
             index=self._next,
