@@ -128,7 +128,7 @@ class Grid:
             holds at least half a window, window 0 always; none follows the one that reaches the
             end. Half a sampling interval is forgiven.
         """
-        tolerance = 0.5 / self.sample_fps
+        tolerance = (0.5 + _TINY_SLOTS) / self.sample_fps
         onset = index * self.stride_seconds
         if index > 0:
             reached = onset - self.stride_seconds + self.window_seconds

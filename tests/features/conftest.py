@@ -111,12 +111,12 @@ def write_video(
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_video() -> Callable[..., Path]:
     return write_video
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def numbered() -> Callable[[int], list[np.ndarray]]:
     """Return flat pictures whose grey level is 4 times their number, modulo 60."""
 
@@ -126,7 +126,7 @@ def numbered() -> Callable[[int], list[np.ndarray]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lively() -> Callable[..., list[np.ndarray]]:
     """Return pictures of smooth, changing noise."""
 

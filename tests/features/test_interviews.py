@@ -1,0 +1,140 @@
+"""Which files are interviews, and every fault of those that are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from emoclip_clinical.features.interviews import find_interviews, interview_key
+from emoclip_clinical.records import InputError, InterviewKey
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def names(paths):
+    return [interview.key.name for interview in find_interviews(paths)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sub-01", InterviewKey("sub-01")),
+        ("sub-01_ses-a_run-2_camera1", InterviewKey("sub-01", "ses-a", 2)),
+        ("sub-01_task-panss_run-02_video", InterviewKey("sub-01", "", 2)),
+        ("sub-A.b_anything goes", InterviewKey("sub-A.b")),
+    ],
+)
+def test_names(name, key):
+    assert interview_key(name) == key
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["01", "sub-", "sub-0 1", "sub-1_run-x", "sub-1_run-0", "sub-1_ses-1_ses-2", "sub-1_ses-"],
+)
+def test_names_that_do_not_fit(name):
+    with pytest.raises(InputError):
+        interview_key(name)
+
+
+def test_folders_are_searched_in_any_depth_and_companions_left_alone(tmp_path):
+    touch(
+        tmp_path,
+        "sub-02.MP4",
+        "deep/er/sub-01_ses-2_run-1.mov",
+        "deep/sub-01_ses-1.flv",
+        "sub-02.json",
+        "notes.txt",
+        "table.csv",
+        ".hidden/sub-09.mp4",
+        "._sub-02.MP4",
+    )
+    assert names([tmp_path]) == ["sub-01_ses-1", "sub-01_ses-2_run-1", "sub-02"]
+    assert names([tmp_path / "sub-02.MP4"]) == ["sub-02"]
+    # The same path twice is one request.
+    assert names([tmp_path, f"{tmp_path}/"]) == names([tmp_path])
+
+
+def test_every_file_that_does_not_fit_is_listed(tmp_path):
+    touch(tmp_path, "sub-01.mp4", "patient7.mp4", "sub-02.wav", "sub-03.xyz", "sub-04_run-x.avi")
+    with pytest.raises(InputError) as caught:
+        find_interviews([tmp_path])
+    text = str(caught.value)
+    for name in ("patient7.mp4", "sub-02.wav", "sub-03.xyz", "sub-04_run-x.avi"):
+        assert name in text
+    assert "sub-01.mp4" not in text
+
+
+def test_faults_of_all_paths_come_together(tmp_path):
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path, "sound/sub-01.mp3")
+    with pytest.raises(InputError) as caught:
+        find_interviews([tmp_path / "absent", tmp_path / "empty", tmp_path / "sound"])
+    text = str(caught.value)
+    assert "no such file or folder" in text
+    assert "no video in the folder" in text
+    assert "sound file" in text
+
+
+def test_one_interview_in_two_files_is_refused(tmp_path):
+    touch(tmp_path, "sub-01.mp4", "b/sub-01_front.mov", "sub-x.mp4", "sub-X.avi")
+    with pytest.raises(InputError) as caught:
+        find_interviews([tmp_path])
+    assert len(caught.value.faults) == 2
+
+
+def test_table(tmp_path):
+    touch(tmp_path, "videos/a.mp4", "videos/b.mp4")
+    table = tmp_path / "interviews.csv"
+    table.write_text(
+        "\ufeffpath;participant_id;session_id;run;start_seconds;stop_seconds;patient;age\n"
+        "videos/a.mp4;007;1;;n/a;;;33\n"
+        f"{tmp_path}/videos/b.mp4;sub-007;ses-1;2;1.5;60;largest;33\n",
+        encoding="utf-8",
+    )
+    first, second = find_interviews([table])
+    assert first.key == InterviewKey("sub-007", "ses-1")
+    assert first.path == tmp_path / "videos" / "a.mp4"
+    assert (first.start_seconds, first.stop_seconds) == (None, None)
+    assert second.key == InterviewKey("sub-007", "ses-1", 2)
+    assert (second.start_seconds, second.stop_seconds) == (1.5, 60.0)
+
+
+def test_every_fault_of_a_table_is_listed_with_its_row(tmp_path):
+    touch(tmp_path, "a.mp4")
+    table = tmp_path / "interviews.csv"
+    table.write_text(
+        "path,participant_id,run,start_seconds,stop_seconds,patient\n"
+        "a.mp4,0 1,,,,\n"
+        "absent.mp4,02,x,,,\n"
+        "a.mp4,03,,5,5,\n"
+        "a.mp4,04,,soon,,left\n"
+    )
+    with pytest.raises(InputError) as caught:
+        find_interviews([table])
+    text = str(caught.value)
+    for part in (
+        "row 2",
+        "absent.mp4 (row 3",
+        "run must be",
+        "before stop_seconds, got 5 and 5 (row 4",
+        "'soon' (row 5",
+        "'left' (row 5",
+    ):
+        assert part in text
+    table.write_text("path,participant_id\na.mp4,01\na.mp4,sub-01\n")
+    with pytest.raises(InputError, match=r"sub-01 stands more than once: row 2 .*, row 3"):
+        find_interviews([table])
+
+
+def test_table_without_its_columns(tmp_path):
+    table = tmp_path / "interviews.csv"
+    table.write_text("file,subject\na.mp4,01\n")
+    with pytest.raises(InputError) as caught:
+        find_interviews([table])
+    assert len(caught.value.faults) == 2
