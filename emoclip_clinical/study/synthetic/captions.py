@@ -103,8 +103,8 @@ _PROMPTS: dict[str, tuple[str, ...]] = {
         "A face with lifted outer brows, with raised inner brows and with a dropped mouth.",
     ),
     "contempt": (
-        "A face with lopsided lips.",
-        "A face with an uneven mouth.",
+        "A face with lopsided lips and with an uneven mouth.",
+        "A face with a lopsided mouth and with crooked lips.",
         "A face with a crooked mouth and with a tilted head.",
     ),
     "anxiety": (

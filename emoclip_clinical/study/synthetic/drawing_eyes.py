@@ -84,12 +84,14 @@ def draw_brow(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, sid
     at_middle = np.float32(-identity.brow_arch) - np.float32(0.08) * (inner + outer)
     at_middle = at_middle + np.float32(0.075) * down
     at_outer = np.float32(0.025) - np.float32(0.16) * outer + np.float32(0.015) * down
-    slope = (at_outer - at_inner) / 2
-    bend = (at_outer + at_inner) / 2 - at_middle
+    half = np.float32(0.5)
+    slope = (at_outer - at_inner) * half
+    bend = (at_outer + at_inner) * half - at_middle
     middle = at_middle + slope * t + bend * t * t
     thickness = np.float32(identity.brow_thickness) * (np.float32(1.05) - np.float32(0.35) * t)
-    stroke: Plane = np.abs(patch.y - middle) - thickness
-    mask = canvas.soft(stroke) * canvas.soft((np.abs(t) - 1) * np.float32(0.235))
+    mask = canvas.soft(np.abs(patch.y - middle) - thickness) * canvas.soft(
+        (np.abs(t) - 1) * np.float32(0.235)
+    )
     colour = mixed(identity.hair, darker(identity.skin, factor=0.35), share=0.45)
     canvas.paint(patch, mask * np.float32(0.92), colour)
 
