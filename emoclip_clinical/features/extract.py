@@ -301,7 +301,7 @@ def _reading_settings(
     )
     # A window that is too long for the model is refused now, not after the first video.
     embedder.encode_sequences(
-        np.zeros((1, grid.slots_per_window, embedder.embedding_width), dtype=np.float32),
+        np.ones((1, grid.slots_per_window, embedder.embedding_width), dtype=np.float32),
         np.ones((1, grid.slots_per_window), dtype=bool),
     )
     return ReadingSettings(
