@@ -253,7 +253,7 @@ class VideoSampler:
         if log.n_frames > 1:
             log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
         if log.n_damaged:
-            self.log.notes.append(f"{log.n_damaged} damaged packets or pictures were skipped")
+            self.log.notes.append(f"damaged packets or pictures skipped: {log.n_damaged}")
 
     def _compare_with_header(self) -> None:
         promised = _promised_end(self._container, self._stream)
@@ -272,7 +272,7 @@ class VideoSampler:
         if math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds):
             return "no picture between start_seconds and stop_seconds on the video's own clock"
         if self.log.n_damaged:
-            return f"no picture could be decoded ({self.log.n_damaged} damaged packets)"
+            return f"no picture could be decoded (damaged packets: {self.log.n_damaged})"
         return "the video holds no picture"
 
 
