@@ -74,9 +74,7 @@ def command(
             regression__bootstrap=bootstrap,
             seed=seed,
         ),
-        needs=[
-            key for key, path in (("features", features), ("ratings", ratings)) if path is None
-        ],
+        needs=[key for key, path in (("features", features), ("ratings", ratings)) if path is None],
     )
     with progress_bars() as progress:
         results = run_regress(

@@ -16,7 +16,8 @@ from ._options import DeviceOption, SeedOption, SetOption, StudyOption, given
 def command(
     study: StudyOption = Path(),
     data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest: path, caption[, label][, group][, split].")
+        Path | None,
+        typer.Option("--data", help="Clips: path, caption[, label][, group][, split]."),
     ] = None,
     model_name: Annotated[
         str | None, typer.Option("--model-name", help="Folder under models/.")

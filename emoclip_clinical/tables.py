@@ -94,8 +94,9 @@ def read_table(
         raise InputError(f"{path.name}: a table was wanted, got a folder")
     if not path.is_file():
         raise InputError(f"{path.name}: no such file")
+    faults: list[str] = []
     if path.suffix.lower() in {".parquet", ".pq"}:
-        table, faults = _read_parquet(path, text=text), []
+        table = _read_parquet(path, text=text)
     else:
         table, faults = _read_text(path, text=text, encoding=encoding)
     faults += _required_faults(table, required)

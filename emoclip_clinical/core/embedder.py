@@ -247,7 +247,8 @@ class Embedder:
             texts = np.concatenate(self.encode_prompts(prompts))
         else:
             texts = self.encode_text(prompts)
-        return np.clip(self.encode_clips(clips) @ texts.T, -1.0, 1.0)
+        cosines: np.ndarray = np.clip(self.encode_clips(clips) @ texts.T, -1.0, 1.0)
+        return cosines
 
 
 def pad_sequences(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -263,7 +264,8 @@ def pad_sequences(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
 
 def _direction(vectors: np.ndarray) -> np.ndarray:
     mean = vectors.mean(axis=0)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    direction: np.ndarray = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return direction
 
 
 def _numpy(values: Tensor) -> np.ndarray:

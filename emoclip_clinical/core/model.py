@@ -175,11 +175,12 @@ def _from_definition(tower: TowerConfig) -> nn.Module:
     if missing := sorted(needed - definition.keys()):
         raise InputError(f"definition of tower {tower.name!r} lacks {', '.join(missing)}")
     try:
-        return open_clip.CLIP(**definition)
+        clip: nn.Module = open_clip.CLIP(**definition)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise InputError(
             f"definition of tower {tower.name!r} is not an open_clip configuration: {error}"
         ) from error
+    return clip
 
 
 def _preprocessing(clip: nn.Module) -> Preprocessing:

@@ -53,7 +53,7 @@ class Stepper:
     def step(self, loss: Tensor) -> None:
         """Go one step down the gradient of `loss`, at the schedule's rate."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._optimiser.step()
         self._schedule.step()

@@ -121,7 +121,9 @@ def test_every_tensor_that_does_not_fit_is_listed(folder: Path) -> None:
 
 
 def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a model folder holds model.safetensors and model.json"):
+    with pytest.raises(
+        InputError, match=r"a model folder holds model\.safetensors and model\.json"
+    ):
         load_model(tmp_path)
 
 

@@ -96,8 +96,8 @@ def test_sessions_on_one_side_only():
         join(features("a/1", "a/2", "b/1"), ratings("a", "b"))
     assert caught.value.faults == (
         "session_id stands in the features and not in the ratings, and participants have several "
-        "visits in the features (1 of them, for example sub-a): add session_id to the ratings, or keep one "
-        "visit a participant",
+        "visits in the features (1 of them, for example sub-a): add session_id to the ratings, or "
+        "keep one visit a participant",
     )
 
 
