@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
 from emoclip_clinical.regression.config import RegressionConfig
@@ -121,9 +122,11 @@ def estimate(
     testable = exchangeable.n_exchangeable >= MINIMUM_EXCHANGEABLE
     n_permutations = config.permutations if testable else 0
     permuted = permuted_ratings(design.y, exchange=exchangeable, n=n_permutations, seed=seed)
-    cv, null, weights = _cross_validate(
-        design, permuted, config=config, seed=seed, progress=progress
-    )
+    # The matrices are small: threads would wait for each other, and could change the last bits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        cv, null, weights = _cross_validate(
+            design, permuted, config=config, seed=seed, progress=progress
+        )
     interval = (
         bootstrap_interval(cv, resamples=config.bootstrap, confidence=config.confidence, seed=seed)
         if config.bootstrap

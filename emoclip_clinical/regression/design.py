@@ -141,7 +141,8 @@ def _same_sessions(features: FeatureTable, ratings: Ratings) -> tuple[FeatureTab
             faults.append(
                 f"session_id stands in the {having} and not in the {lacking}, and "
                 f"participants have several visits in the {side} ({len(several)} of them, for "
-                f"example {several[0]}): add session_id to the {lacking}, or keep one visit a participant"
+                f"example {several[0]}): add session_id to the {lacking}, or keep one visit "
+                "a participant"
             )
     if faults:
         raise InputError(faults)

@@ -148,8 +148,9 @@ def tune(
 
 
 def _weighted_scale(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = np.average(X, axis=0, weights=weight)
-    variance = np.average((X - mean) ** 2, axis=0, weights=weight)
+    share = weight / weight.sum()
+    mean = share @ X
+    variance = share @ (X - mean) ** 2
     # Rounding leaves a constant column a variance of about (n · mean · eps)².
     noise = X.shape[0] * np.abs(mean) * np.finfo(np.float64).eps
     constant = variance <= noise**2

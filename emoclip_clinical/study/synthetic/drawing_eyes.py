@@ -89,9 +89,9 @@ def draw_brow(canvas: Canvas, move: dict[str, Plane], *, identity: Identity, sid
     bend = (at_outer + at_inner) * half - at_middle
     middle = at_middle + slope * t + bend * t * t
     thickness = np.float32(identity.brow_thickness) * (np.float32(1.05) - np.float32(0.35) * t)
-    mask = canvas.soft(np.abs(patch.y - middle) - thickness) * canvas.soft(
-        (np.abs(t) - np.float32(1)) * np.float32(0.235)
-    )
+    beyond_end: Plane = (np.abs(t) - 1) * np.float32(0.235)
+    beyond_edge: Plane = (np.abs(patch.y - middle) - thickness).astype(np.float32, copy=False)
+    mask = canvas.soft(beyond_edge) * canvas.soft(beyond_end)
     colour = mixed(identity.hair, darker(identity.skin, factor=0.35), share=0.45)
     canvas.paint(patch, mask * np.float32(0.92), colour)
 
