@@ -14,7 +14,6 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.scales import scales
@@ -204,7 +203,7 @@ def _method(estimate: Estimate) -> str:
     )
 
 
-def _pictures(estimate: Estimate) -> list[dict[str, str | Markup]]:
+def _pictures(estimate: Estimate) -> list[dict[str, str]]:
     made = [
         (
             "Observed and predicted",
@@ -234,7 +233,7 @@ def _pictures(estimate: Estimate) -> list[dict[str, str | Markup]]:
             "The null of a cross-validated r is not centred on 0; these permutations show it.",
         )
         made.insert(1, null)
-    return [{"title": t, "svg": Markup(svg), "caption": c} for t, svg, c in made]
+    return [{"title": t, "svg": svg, "caption": c} for t, svg, c in made]
 
 
 def _losses(excluded: pd.DataFrame) -> list[tuple[str, str, int]]:
@@ -267,7 +266,7 @@ def _coefficients(estimate: Estimate) -> dict[str, object]:
         for row in table.to_dict("records")
     ]
     return {
-        "svg": Markup(figures.coefficient_spread(estimate)),
+        "svg": figures.coefficient_spread(estimate),
         "rows": rows,
         "total": len(estimate.coefficients),
     }
