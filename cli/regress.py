@@ -98,11 +98,14 @@ def show(results: Sequence[TargetResult], *, as_json: bool) -> None:
 
 
 def _print(results: Sequence[TargetResult]) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Out-of-fold estimates", title_justify="left")
-    for name in ("target", "n", "r", "95 % interval", "p", "MAE", "mean's MAE", "skill"):
-        table.add_column(name, justify="left" if name == "target" else "right")
+    # "mean" is the MAE of a model that knows nothing but the training subjects' mean rating.
+    table = Table(title="Out-of-fold estimates", title_justify="left", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0))  # fmt: skip
+    for name in ("target", "n", "r", "95 % interval", "p", "MAE", "mean", "skill"):
+        table.add_column(name, justify="left" if name == "target" else "right", no_wrap=True)
     for result in results:
         found = result.estimate
         metrics = found.metrics

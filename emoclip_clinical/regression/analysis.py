@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
 from emoclip_clinical.regression.config import RegressionConfig

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from emoclip_clinical.records import InputError, Progress, Ratings, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
 from emoclip_clinical.regression.design import join
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from emoclip_clinical.features.extract import ExtractionResult
 
 EVERYTHING_AHEAD = ("clips", "interviews", "ratings")
+QUALITY_COLUMNS = ("seconds", "n_segments", "n_ok", "face_coverage", "n_faces", "status")
 PROVENANCE_FILE = "provenance.json"
 REPORT_FILE = "report.html"
 
@@ -228,7 +231,8 @@ def run_regress(
         folder = root / target_folder(name)
         write_results(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
-        _write(folder / REPORT_FILE, render_report(made, provenance=origin))
+        page = render_report(made, provenance=origin, quality=_quality(features))
+        _write(folder / REPORT_FILE, page)
         results.append(TargetResult(name, folder, made))
     return tuple(results)
 
@@ -326,6 +330,13 @@ def _features_sha256(path: Path) -> str | None:
     if not path.is_dir():
         return tree_sha256(path)
     return json_sha256([tree_sha256(path / n) for n in ("interviews.parquet", "features.json")])
+
+
+def _quality(features: Path) -> pd.DataFrame | None:
+    """Return what extract says of each recording; None for a table of other tools' features."""
+    if not features.is_dir():
+        return None
+    return pd.read_parquet(features / "interviews.parquet", columns=list(QUALITY_COLUMNS))
 
 
 def _write(path: Path, text: str) -> None:

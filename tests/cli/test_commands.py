@@ -108,7 +108,10 @@ def test_every_look_at_ratings_is_recorded(study: Path) -> None:
             "item N2 must be an integer from 1 to 7, got 2.5",
         ),
         (lambda t: pd.concat([t, t[:1]]), "sub-000"),
-        (lambda t: t.assign(participant_id="x" + t["participant_id"].str[4:]), "no participant"),
+        (
+            lambda t: t.assign(participant_id="x" + t["participant_id"].str[4:]),
+            "no visit in common",
+        ),
         (lambda t: t.drop(columns="participant_id"), "column 'participant_id' is missing"),
         (lambda t: t[:4], "5 folds need at least 5 subjects, got 4"),
         (lambda t: t.assign(**dict.fromkeys(PANSS, 3)), "nothing to estimate"),
