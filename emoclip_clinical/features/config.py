@@ -73,7 +73,7 @@ class ExtractionConfig(BaseModel):
         description="Detections that score less are not taken for a face.",
     )
     minimum_coverage: float = Field(
-        default=0.5,
+        default=0.4,
         ge=0,
         le=1,
         allow_inf_nan=False,
