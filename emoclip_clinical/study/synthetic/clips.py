@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip_clinical.records import Progress, no_progress
-
 from .actions import INDEX, clip_actions
 from .appearance import draw_identity, draw_scene
 from .captions import write_caption
@@ -163,25 +161,3 @@ def draw_clip(plan: ClipPlan, *, config: SyntheticConfig) -> Clip:
         actions, identity=identity, scene=scene, rng=rng, size_pixels=config.size_pixels
     )
     return Clip(frames=frames, caption=caption)
-
-
-def draw_clips(
-    plans: list[ClipPlan], *, config: SyntheticConfig, progress: Progress = no_progress
-) -> list[Clip]:
-    """Draw several clips into memory, in the order of their plans.
-
-    Parameters
-    ----------
-    plans : list of ClipPlan
-    config : SyntheticConfig
-    progress : Progress
-
-    Returns
-    -------
-    list of Clip
-    """
-    clips = []
-    for done, plan in enumerate(plans, start=1):
-        clips.append(draw_clip(plan, config=config))
-        progress("drawing clips", done, len(plans))
-    return clips
