@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +154,9 @@ def _build_towers(tower: TowerConfig, *, load_weights: bool) -> tuple[nn.Module,
                 f"pretrained must be none, a file, or one of {', '.join(tags) or '(no tags)'} "
                 f"for {tower.name}, got {weights!r}"
             )
+    # open_clip warns on the root logger that weights are random, which here is meant.
+    quiet = logging.getLogger()
+    quiet.addFilter(_not_about_random_weights)
     try:
         clip = open_clip.create_model(
             tower.name, pretrained=weights, pretrained_text=False, weights_only=True
@@ -166,7 +170,13 @@ def _build_towers(tower: TowerConfig, *, load_weights: bool) -> tuple[nn.Module,
             "open_clip into the hub's cache; on a machine without a network give a file, or "
             "--pretrained none for random weights"
         ) from error
+    finally:
+        quiet.removeFilter(_not_about_random_weights)
     return clip, definition
+
+
+def _not_about_random_weights(record: logging.LogRecord) -> bool:
+    return "No pretrained weights loaded" not in record.getMessage()
 
 
 def _from_definition(tower: TowerConfig) -> nn.Module:
