@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emoclip_clinical.core.config import OptimiserConfig
+from emoclip_clinical.core.training_config import OptimiserConfig
 
 
 class Stepper:

@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from emoclip_clinical.core.checkpoint import file_sha256, read_card, save_checkpoint
+from emoclip_clinical.core.clip_reading import Sampling
 from emoclip_clinical.core.clips import Clip
-from emoclip_clinical.core.config import ModelConfig, TrainingConfig
+from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.model import build_model, derived_seed, resolve_device
-from emoclip_clinical.core.training_data import Sampling
+from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.core.training_run import Epoch, Run
 from emoclip_clinical.core.training_state import TrainingState
 from emoclip_clinical.records import InputError, Progress, no_progress

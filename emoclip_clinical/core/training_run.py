@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from emoclip_clinical.core.checkpoint import load_strictly
+from emoclip_clinical.core.clip_reading import Sampling
 from emoclip_clinical.core.clips import Clip
-from emoclip_clinical.core.config import TrainingConfig
 from emoclip_clinical.core.embedder import pad_sequences
 from emoclip_clinical.core.loss import contrastive_loss
 from emoclip_clinical.core.model import BuiltModel, derived_seed
 from emoclip_clinical.core.optimisation import Stepper
 from emoclip_clinical.core.preprocessing import normalise
-from emoclip_clinical.core.training_data import ClipFrames, Sampling
+from emoclip_clinical.core.training_config import TrainingConfig
+from emoclip_clinical.core.training_data import ClipFrames
 from emoclip_clinical.core.training_state import TrainingState
 from emoclip_clinical.records import InputError, Progress
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emoclip_clinical.core.clip_reading import Sampling
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.embedder import Embedder, pad_sequences
-from emoclip_clinical.core.training_data import ClipFrames, Sampling
+from emoclip_clinical.core.training_data import ClipFrames
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 
 

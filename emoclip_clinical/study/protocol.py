@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from emoclip_clinical.core.config import ModelConfig, TrainingConfig
+from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.config import RegressionConfig

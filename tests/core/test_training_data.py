@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emoclip_clinical.core.clip_reading import Sampling, read_frames, sample_indices
 from emoclip_clinical.core.clips import Clip
-from emoclip_clinical.core.training_data import ClipFrames, Sampling, read_frames, sample_indices
+from emoclip_clinical.core.training_data import ClipFrames
 from emoclip_clinical.records import InputError
 
 
