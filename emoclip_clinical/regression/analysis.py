@@ -27,7 +27,14 @@ from emoclip_clinical.regression.inference import (
     permutation_p,
     permuted_ratings,
 )
-from emoclip_clinical.regression.metrics import Metrics, fold_correlations, mae, rmse, summarise
+from emoclip_clinical.regression.metrics import (
+    Metrics,
+    column_correlations,
+    fold_correlations,
+    mae,
+    rmse,
+    summarise,
+)
 from emoclip_clinical.regression.ridge import coefficients, decompose, prediction_matrices, tune
 
 LEAVE_ONE_OUT_WARNING = (
@@ -242,7 +249,7 @@ def _cross_validate(
             chosen.append({"alpha": alpha})
             weights.append(weight)
         predicted[repeat] = out[:, 0]
-        total += _column_correlations(permuted, out[:, 1:], design.weights)
+        total += column_correlations(permuted, out[:, 1:], design.weights)
         progress(f"cross-validation of {design.target}", repeat + 1, len(fold))
     cv = CrossValidation(
         target=design.target,
@@ -284,19 +291,6 @@ def _fit_fold(
         predicted[:, columns] = matrix @ Y[np.ix_(train, np.flatnonzero(columns))]
     alpha = float(alphas[best[0]])
     return predicted, alpha, coefficients(training, Y[train, 0], alpha=alpha)
-
-
-def _column_correlations(
-    observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
-    """Weighted r of each pair of columns; NaN where a prediction is constant."""
-    share = weight / weight.sum()
-    x, y = observed - share @ observed, predicted - share @ predicted
-    vx, vy = share @ x**2, share @ y**2
-    defined = (np.ptp(predicted, axis=0) > 1e-12 * np.abs(predicted).max(axis=0)) & (vx > 0)
-    r = np.full(observed.shape[1], np.nan)
-    np.divide(share @ (x * y), np.sqrt(np.where(defined, vx * vy, 1.0)), out=r, where=defined)
-    return r
 
 
 def _coefficient_table(names: Sequence[str], weights: np.ndarray) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,33 +9,14 @@ import numpy as np
 from scipy import stats
 
 from emoclip_clinical.records import CrossValidation
-from emoclip_clinical.regression.metrics import is_constant
+from emoclip_clinical.regression.resampling import BOOTSTRAP as BOOTSTRAP
+from emoclip_clinical.regression.resampling import Interval as Interval
+from emoclip_clinical.regression.resampling import no_interval, subject_counts, subject_interval
+from emoclip_clinical.regression.subject_sums import over_repeats_of, pearson, subject_sums
 
 MINIMUM_EXCHANGEABLE = 20
 """Fewer exchangeable subjects than this give no p value."""
-MINIMUM_DEFINED_SHARE = 0.95
-"""Smaller shares of resamples with a defined correlation give no interval."""
-PERMUTATION, BOOTSTRAP = 3, 4
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A bootstrap interval of the pooled correlation.
-
-    Attributes
-    ----------
-    low, high : float or None
-        Ends; None where no interval can be given.
-    method : str
-        ``BCa``, ``percentile`` or ``none``.
-    warnings : tuple of str
-        Why the method is not BCa, where it is not.
-    """
-
-    low: float | None
-    high: float | None
-    method: str
-    warnings: tuple[str, ...] = ()
+PERMUTATION = 3
 
 
 def bootstrap_interval(
@@ -54,79 +34,12 @@ def bootstrap_interval(
     confidence : float
         Level, in (0, 1).
     """
-    if any(is_constant(p) for p in cv.predicted) or is_constant(cv.observed):
-        return Interval(None, None, "none", ("no interval: a correlation is not defined",))
-    subjects = np.unique(cv.keys["participant_id"].to_numpy(dtype=str), return_inverse=True)[1]
-    n_subjects = int(subjects.max()) + 1
-    terms = _pearson_terms(cv, subjects, n_subjects)
-
-    def statistic(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        drawn = np.moveaxis(drawn, axis, -1)
-        flat = drawn.reshape(-1, drawn.shape[-1])
-        count = np.zeros((len(flat), n_subjects))
-        np.add.at(count, (np.arange(len(flat))[:, np.newaxis], flat), 1.0)
-        return _mean_correlation(count, terms).reshape(drawn.shape[:-1])
-
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(BOOTSTRAP,)))
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # A degenerate distribution is answered by the percentile interval below, and said there.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
-            (np.arange(n_subjects),),
-            statistic,
-            n_resamples=resamples,
-            batch=500,
-            vectorized=True,
-            axis=-1,
-            confidence_level=confidence,
-            method="BCa",
-            rng=rng,
-        )
-    low, high = result.confidence_interval
-    drawn = np.asarray(result.bootstrap_distribution)
-    if np.isfinite([low, high]).all() and np.isfinite(drawn).all():
-        return Interval(float(low), float(high), "BCa")
-    return _percentile(drawn, confidence=confidence)
-
-
-def _percentile(drawn: np.ndarray, *, confidence: float) -> Interval:
-    defined = drawn[np.isfinite(drawn)]
-    if len(defined) < MINIMUM_DEFINED_SHARE * len(drawn):
-        text = f"no interval: r is defined in only {len(defined)} of {len(drawn)} resamples"
-        return Interval(None, None, "none", (text,))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    text = "the interval is a percentile interval; BCa is not defined for these resamples"
-    return Interval(float(low), float(high), "percentile", (text,))
-
-
-def _pearson_terms(cv: CrossValidation, subjects: np.ndarray, n_subjects: int) -> np.ndarray:
-    """Return sums by subject of w, wx, wy, wxx, wyy, wxy; shape (n_repeats, n_subjects, 6)."""
-    # Numbers near 0 keep the differences of sums below exact.
-    x = cv.observed - np.average(cv.observed, weights=cv.weight)
-    member = np.zeros((n_subjects, len(subjects)))
-    member[subjects, np.arange(len(subjects))] = cv.weight
-    terms = []
-    for predicted in cv.predicted:
-        y = predicted - np.average(predicted, weights=cv.weight)
-        columns = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-        terms.append(member @ columns)
-    return np.stack(terms)
-
-
-def _mean_correlation(count: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """Mean over repeats of r when subject i counts ``count[:, i]`` times; NaN if undefined."""
-    total = np.zeros(len(count))
-    for repeat in terms:
-        w, x, y, xx, yy, xy = (count @ repeat).T
-        vx, vy = xx / w - (x / w) ** 2, yy / w - (y / w) ** 2
-        spread = vx * vy
-        covariance = xy / w - x * y / w**2
-        defined = (vx > 1e-14 * repeat[:, 3].max()) & (vy > 1e-14 * repeat[:, 4].max())
-        r = np.full(len(count), np.nan)
-        np.divide(covariance, np.sqrt(np.where(defined, spread, 1.0)), out=r, where=defined)
-        total += r
-    return np.asarray(total / len(terms))
+    sums = subject_sums(cv)
+    if sums.constant:
+        return no_interval("a correlation is not defined")
+    counts = subject_counts(sums.n_subjects, resamples=resamples, seed=seed)
+    statistic = over_repeats_of(pearson, sums)
+    return subject_interval(statistic, counts=counts, confidence=confidence)
 
 
 @dataclass(frozen=True)
@@ -146,19 +59,25 @@ class Exchange:
     n_exchangeable: int
 
 
-def exchange(subjects: np.ndarray, sessions: Sequence[str]) -> Exchange:
-    """Group the subjects that have the same set of visits.
+def exchange(
+    subjects: np.ndarray, sessions: Sequence[str], *, strata: Sequence[str] | None = None
+) -> Exchange:
+    """Group the subjects that have the same set of visits, and belong to the same stratum.
 
     Parameters
     ----------
     subjects : ndarray of int, shape (n_visits,)
     sessions : sequence of str, length n_visits
         No subject has a session twice.
+    strata : sequence of str, length n_visits, optional
+        Stratum of each row, for example its site: ratings swap places within a stratum only, and
+        a subject seen in several strata only with subjects seen in the same ones.
     """
-    by_visits: dict[tuple[str, ...], list[list[int]]] = {}
+    by_visits: dict[tuple[tuple[str, str], ...], list[list[int]]] = {}
+    stratum = [""] * len(sessions) if strata is None else [str(s) for s in strata]
     for subject in range(int(subjects.max()) + 1):
         rows = sorted(np.flatnonzero(subjects == subject).tolist(), key=lambda i: sessions[i])
-        by_visits.setdefault(tuple(sessions[i] for i in rows), []).append(rows)
+        by_visits.setdefault(tuple((sessions[i], stratum[i]) for i in rows), []).append(rows)
     groups = tuple(np.array(rows) for _, rows in sorted(by_visits.items()) if len(rows) > 1)
     return Exchange(groups, sum(len(group) for group in groups))
 

@@ -119,6 +119,17 @@ def icc_a1(observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> f
     return (subjects - residual) / denominator if denominator > 0 else None
 
 
+def icc_c1(observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> float | None:
+    """Return ICC(C,1): two-way, consistency, single rating (McGraw & Wong 1996).
+
+    For two raters 2 s_xy / (s_x² + s_y²): a constant shift costs nothing. None where `icc_a1` is.
+    """
+    m = moments(observed, predicted, weight)
+    if is_constant(observed) or m.n <= 1:
+        return None
+    return 2 * m.covariance / (m.var_observed + m.var_predicted)
+
+
 def calibration_slope(
     observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray
 ) -> float | None:
@@ -155,6 +166,29 @@ def difference_sd(observed: np.ndarray, predicted: np.ndarray, weight: np.ndarra
     return float(np.sqrt(weight @ centred**2 / (total - 1)))
 
 
+def column_correlations(
+    observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return the weighted r of each pair of columns; NaN where one of them is constant.
+
+    Parameters
+    ----------
+    observed, predicted : ndarray of shape (n_rows, n_columns)
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+    """
+    share = weight / weight.sum()
+    x, y = observed - share @ observed, predicted - share @ predicted
+    vx, vy = share @ x**2, share @ y**2
+    defined = (np.ptp(predicted, axis=0) > CONSTANT * np.abs(predicted).max(axis=0)) & (vx > 0)
+    r = np.full(observed.shape[1], np.nan)
+    np.divide(share @ (x * y), np.sqrt(np.where(defined, vx * vy, 1.0)), out=r, where=defined)
+    return r
+
+
 def over_repeats(measure: Measure, cv: CrossValidation) -> float | None:
     """Return the mean over repeats of a measure of that repeat's out-of-fold rows.
 
@@ -180,8 +214,8 @@ class Metrics:
         Scale points; the baseline predicts the mean rating of the training subjects.
     skill : float or None
         1 - SSE / SSE of the baseline; 0 is no better than the mean, 1 is perfect.
-    ccc, icc_a1 : float or None
-        Lin's concordance; ICC(A,1).
+    ccc, icc_a1, icc_c1 : float or None
+        Lin's concordance; ICC(A,1); ICC(C,1).
     calibration_slope, calibration_intercept : float or None
         Of observed on predicted.
     bias, limit_low, limit_high : float or None
@@ -198,6 +232,7 @@ class Metrics:
     skill: float | None
     ccc: float | None
     icc_a1: float | None
+    icc_c1: float | None
     calibration_slope: float | None
     calibration_intercept: float | None
     bias: float
@@ -226,6 +261,7 @@ def summarise(cv: CrossValidation) -> Metrics:
         skill=skill(cv),
         ccc=over_repeats(ccc, cv),
         icc_a1=over_repeats(icc_a1, cv),
+        icc_c1=over_repeats(icc_c1, cv),
         calibration_slope=over_repeats(calibration_slope, cv),
         calibration_intercept=over_repeats(calibration_intercept, cv),
         bias=centre,
