@@ -12,7 +12,8 @@ import pandas as pd
 from emoclip_clinical.records import InputError, Ratings
 from emoclip_clinical.regression.keyed import KeyedTable
 from emoclip_clinical.regression.rating_tables import RatingTables, combine, load_rating_tables
-from emoclip_clinical.regression.scales import Scale, Target, resolve_target, scales
+from emoclip_clinical.regression.scales import Scale, scales
+from emoclip_clinical.regression.targets import Target, resolve_target
 from emoclip_clinical.tables import limit_faults
 
 NOT_SELECTED = "not selected: "

@@ -1,23 +1,28 @@
 """The registry of rating scales: items, ranges, sums, and what a face can show of each item.
 
-Each scale is a YAML file in ``regression/scales/``; a new scale is a new file and no new code.
+Each scale, and each form of a scale whose items are numbered otherwise, is a YAML file in
+``regression/scales/``; a new scale is a new file and no new code. Users add their own files.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from emoclip_clinical.records import InputError
 
 FaceVisibility = Literal["visible", "partly", "not_visible"]
+Registry = Mapping[str, "Scale"]
+"""Scales by name."""
+
+NAME_PATTERN = r"^[a-z0-9]+(_[a-z0-9]+)*$"
 
 
 class Item(BaseModel):
@@ -25,51 +30,86 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Column name in a table.")
+    code: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="Column name in a table; upper and lower case are not told apart.",
+    )
     name: str = Field(min_length=1, description="Short name; never the copyrighted wording.")
     face: FaceVisibility = Field(description="What a picture of the face can show of the item.")
 
 
 class Sum(BaseModel):
-    """A sum of items that the scale defines."""
+    """A score that the scale defines from its items."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", description="Name after the scale's.")
+    name: str = Field(pattern=NAME_PATTERN, description="Name after the scale's.")
     title: str = Field(min_length=1, description="Name for reports.")
-    short: bool = Field(
-        default=False, description="Whether the name alone, without the scale's, means this sum."
+    source: str | None = Field(
+        default=None, min_length=1, description="Publication; none: the scale's own."
     )
-    items: tuple[str, ...] = Field(min_length=2, description="Codes of the items that are added.")
+    short: bool = Field(
+        default=False,
+        description="Whether the bare name, without the scale's, always means this score.",
+    )
+    score: Literal["sum", "mean"] = Field(default="sum", description="Items are added or averaged.")
+    items: tuple[str, ...] = Field(min_length=2, description="Codes of the items that count.")
+    minus: tuple[str, ...] = Field(default=(), description="Codes of items that are subtracted.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Sum:
+        every = (*self.items, *self.minus)
+        if len(set(every)) < len(every):
+            raise ValueError(f"score {self.name!r} names an item twice")
+        if self.minus and self.score == "mean":
+            raise ValueError(f"score {self.name!r}: a mean can not subtract items")
+        return self
 
 
 class Scale(BaseModel):
-    """A rating scale.
+    """A rating scale, or a form of one.
 
     Item values are integers from `item_minimum` to `item_maximum`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", description="Registry name.")
+    name: str = Field(pattern=NAME_PATTERN, description="Registry name.")
     title: str = Field(min_length=1, description="Full name.")
     source: str = Field(min_length=1, description="Publication that defines the scale.")
+    family: str | None = Field(
+        default=None, pattern=NAME_PATTERN, description="What forms of one scale have in common."
+    )
+    form: str | None = Field(default=None, min_length=1, description="Which form it is.")
     item_minimum: int = Field(description="Lowest value of an item, scale points.")
     item_maximum: int = Field(description="Highest value of an item, scale points.")
+    prorate_minimum_share: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share of a score's items from which it may be prorated, where that is chosen.",
+    )
     items: tuple[Item, ...] = Field(min_length=1, description="Every item, in the scale's order.")
-    sums: tuple[Sum, ...] = Field(default=(), description="The sums that the scale defines.")
+    sums: tuple[Sum, ...] = Field(default=(), description="The scores that the scale defines.")
+    derived: tuple[str, ...] = Field(
+        default=(), description="Columns that repeat items and are never added to anything."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Scale:
-        codes = [item.code for item in self.items]
+        codes = [item.code.casefold() for item in self.items]
         if self.item_minimum >= self.item_maximum:
             raise ValueError("item_minimum must lie below item_maximum")
-        names = codes + [s.name for s in self.sums]
+        names = [*codes, *(s.name for s in self.sums), *(d.casefold() for d in self.derived)]
         if len(set(names)) < len(names):
-            raise ValueError("an item code or the name of a sum stands twice")
+            raise ValueError("an item code or the name of a score stands twice")
         for s in self.sums:
-            if len(set(s.items)) < len(s.items) or not set(s.items) <= set(codes):
-                raise ValueError(f"sum {s.name!r} must add different items of the scale")
+            unknown = [i for i in (*s.items, *s.minus) if i not in self.codes]
+            if unknown:
+                raise ValueError(
+                    f"score {s.name!r} must count different items of the scale, got "
+                    f"{', '.join(unknown)}"
+                )
         return self
 
     @property
@@ -85,54 +125,60 @@ class Scale(BaseModel):
         raise KeyError(code)
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is to be estimated: a sum of columns of a ratings table.
-
-    Attributes
-    ----------
-    name : str
-        Qualified name (``panss.negative_symptoms``, ``panss.N1``) or the column's own name.
-    items : tuple of str
-        Columns that are added; one for an item or a plain column.
-    scale : Scale or None
-        The scale that the items belong to; None for a plain column.
-    """
-
-    name: str
-    items: tuple[str, ...]
-    scale: Scale | None = None
-
-    @property
-    def minimum(self) -> float | None:
-        """Lowest possible value in scale points, None where no scale is known."""
-        return None if self.scale is None else float(self.scale.item_minimum * len(self.items))
-
-    @property
-    def maximum(self) -> float | None:
-        """Highest possible value in scale points, None where no scale is known."""
-        return None if self.scale is None else float(self.scale.item_maximum * len(self.items))
-
-    @property
-    def visible_items(self) -> tuple[str, ...]:
-        """Items that a face can show, at least partly; empty for a plain column."""
-        if self.scale is None:
-            return ()
-        return tuple(i for i in self.items if self.scale.item(i).face != "not_visible")
-
-
 @cache
-def scales() -> Mapping[str, Scale]:
-    """Return every scale of the registry by name, read from the package's YAML files."""
-    found: dict[str, Scale] = {}
+def scales() -> Registry:
+    """Return every scale that the package ships by name, read from its YAML files."""
     folder = files("emoclip_clinical.regression") / "scales"
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if not entry.name.endswith(".yaml"):
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    found = [
+        parse_scale(entry.read_text(encoding="utf-8"), name=entry.name)
+        for entry in entries
+        if entry.name.endswith(".yaml")
+    ]
+    return {scale.name: scale for scale in found}
+
+
+def load_scales(paths: Iterable[str | Path] = ()) -> Registry:
+    """Return the shipped scales and those of a user's files.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        YAML files, each with one scale in the form of the shipped ones.
+
+    Returns
+    -------
+    mapping of str to Scale
+
+    Raises
+    ------
+    InputError
+        With every fault of all files: files that are not there or not YAML, fields that are
+        missing or unknown, and names that another scale has.
+    """
+    known = dict(scales())
+    reserved = {s.name: scale.name for scale in known.values() for s in scale.sums if s.short}
+    faults: list[str] = []
+    for path in map(Path, paths):
+        try:
+            scale = parse_scale(_text(path), name=path.name)
+        except InputError as error:
+            faults += error.faults
             continue
-        scale = parse_scale(entry.read_text(encoding="utf-8"), name=entry.name)
-        found[scale.name] = scale
-    _names(found.values())
-    return found
+        if scale.name in known:
+            faults.append(f"scale {path.name}: there is a scale called {scale.name!r} already")
+        for s in scale.sums:
+            if s.short and s.name in reserved:
+                faults.append(
+                    f"scale {path.name}: the bare name {s.name!r} always means "
+                    f"{reserved[s.name]}.{s.name}; leave out 'short'"
+                )
+            elif s.short:
+                reserved[s.name] = scale.name
+        known.setdefault(scale.name, scale)
+    if faults:
+        raise InputError(faults)
+    return known
 
 
 def parse_scale(text: str, *, name: str) -> Scale:
@@ -145,105 +191,20 @@ def parse_scale(text: str, *, name: str) -> Scale:
     """
     try:
         return Scale.model_validate(YAML(typ="safe").load(text))
+    except YAMLError as error:
+        raise InputError(f"scale {name}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise InputError(
-            f"scale {name}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
+            f"scale {name}: {'.'.join(map(str, e['loc'])) or 'file'}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         ) from None
 
 
-def _names(known: Iterable[Scale]) -> dict[str, list[Target]]:
-    """Every name that can be typed, qualified or short, with the targets that it may mean."""
-    names: dict[str, list[Target]] = {}
-    for scale in known:
-        for s in scale.sums:
-            target = Target(f"{scale.name}.{s.name}", s.items, scale)
-            names.setdefault(target.name, []).append(target)
-            if s.short:
-                names.setdefault(s.name, []).append(target)
-        for code in scale.codes:
-            target = Target(f"{scale.name}.{code}", (code,), scale)
-            names.setdefault(target.name, []).append(target)
-            names.setdefault(code, []).append(target)
-    twice = [
-        f"short name {name!r} is claimed by {', '.join(t.name for t in targets)}"
-        for name, targets in names.items()
-        if len(targets) > 1 and any(len(t.items) > 1 for t in targets)
-    ]
-    if twice:
-        raise InputError(twice)
-    return names
-
-
-def target_names() -> tuple[str, ...]:
-    """Return every qualified name of the registry, sums before items within a scale."""
-    return tuple(name for name, targets in _names(scales().values()).items() if "." in name)
-
-
-def resolve_target(name: str, columns: Iterable[str]) -> Target:
-    """Return what a target's name means in a table with these columns.
-
-    Parameters
-    ----------
-    name : str
-        A name of the registry (``panss.negative_symptoms``, ``negative_symptoms``, ``N1``), a sum
-        of columns (``N1+N3+N6``), or any column.
-    columns : iterable of str
-        Columns of the ratings table that may be a target (keys left out).
-
-    Raises
-    ------
-    InputError
-        For an unknown name (with near ones), a short name that two scales share, or columns that
-        the target needs and the table lacks.
-    """
-    columns = list(columns)
-    if "+" in name and name not in columns:
-        target = _sum_of([part.strip() for part in name.split("+")], columns)
-    else:
-        target = _single(name, columns)
-    missing = [item for item in target.items if item not in columns]
-    if missing:
-        raise InputError(
-            [
-                f"target {target.name}: column {item!r} is missing from the ratings"
-                for item in missing
-            ]
-        )
-    return target
-
-
-def _single(name: str, columns: list[str]) -> Target:
-    registered = _names(scales().values()).get(name, [])
-    if len(registered) > 1:
-        qualified = ", ".join(t.name for t in registered)
-        raise InputError(f"target {name!r} may mean {qualified}: write one of them")
-    if registered:
-        return registered[0]
-    if name in columns:
-        return Target(name, (name,))
-    raise InputError(f"target {name!r} is unknown{_near(name, columns)}")
-
-
-def _sum_of(parts: list[str], columns: list[str]) -> Target:
-    if len(set(parts)) < len(parts) or not all(parts):
-        raise InputError(f"target {'+'.join(parts)!r}: each item may stand once, and none be empty")
-    targets = [_single(part, columns) for part in parts]
-    sums = [t.name for t in targets if len(t.items) > 1]
-    if sums:
-        raise InputError(f"target {'+'.join(parts)!r}: only items can be added, got {sums[0]}")
-    items = tuple(t.items[0] for t in targets)
-    scale = targets[0].scale
-    shared = scale is not None and all(t.scale is scale for t in targets)
-    if shared and scale is not None:
-        return Target(f"{scale.name}.{'+'.join(items)}", items, scale)
-    return Target("+".join(items), items)
-
-
-def _near(name: str, columns: list[str]) -> str:
-    known = [*_names(scales().values()), *columns]
-    by_fold = {k.casefold(): k for k in reversed(known)}
-    near = [by_fold[k] for k in difflib.get_close_matches(name.casefold(), by_fold, n=4)]
-    if near:
-        return f"; near names: {', '.join(near)}"
-    return f"; known are {', '.join(known[:4])} ... and the numeric columns of the ratings"
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"scale {path.name}: no such file") from None
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"scale {path.name}: not a readable UTF-8 file") from None

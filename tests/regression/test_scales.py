@@ -3,12 +3,8 @@ from __future__ import annotations
 import pytest
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.scales import (
-    parse_scale,
-    resolve_target,
-    scales,
-    target_names,
-)
+from emoclip_clinical.regression.scales import parse_scale, scales
+from emoclip_clinical.regression.targets import resolve_target, target_names
 
 PANSS = [f"{letter}{k}" for letter, n in (("P", 7), ("N", 7), ("G", 16)) for k in range(1, n + 1)]
 
@@ -94,5 +90,5 @@ item_maximum: 4
 items: [{code: A, name: a, face: visible}, {code: B, name: b, face: visible}]
 sums: [{name: both, title: both, items: [A, C]}]
 """
-    with pytest.raises(InputError, match="must add different items of the scale"):
+    with pytest.raises(InputError, match="must count different items of the scale, got C"):
         parse_scale(repeated, name="s.yaml")

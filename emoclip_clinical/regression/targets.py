@@ -1,0 +1,243 @@
+"""What a target's name means: a score of a scale, an item, a sum written out, or a column."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.scales import Registry, Scale, scales
+
+_CHANGE = re.compile(r"percent_change\((.*)\)")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be estimated: a score of columns of a ratings table.
+
+    Attributes
+    ----------
+    name : str
+        Qualified name (``panss.negative_symptoms``, ``panss.N1``) or the column's own name;
+        ``percent_change(<name>)`` for the change since a subject's first visit.
+    items : tuple of str
+        Codes of the items that count; one for an item or a plain column.
+    scale : Scale or None
+        The scale that the items belong to; None for a plain column.
+    score : {'sum', 'mean'}
+        Whether the items are added or averaged.
+    minus : tuple of str
+        Those of `items` that are subtracted.
+    is_change : bool
+        Whether it is the per cent change since a subject's first visit.
+    columns : tuple of str
+        Columns of the table that hold the items, in their order.
+    """
+
+    name: str
+    items: tuple[str, ...]
+    scale: Scale | None = None
+    score: Literal["sum", "mean"] = "sum"
+    minus: tuple[str, ...] = ()
+    is_change: bool = False
+    columns: tuple[str, ...] = ()
+
+    @property
+    def minimum(self) -> float | None:
+        """Lowest possible value; None where no scale is known, and for a change."""
+        return self._bound(lowest=True)
+
+    @property
+    def maximum(self) -> float | None:
+        """Highest possible value; None where no scale is known. A change is at most 100."""
+        return 100.0 if self.is_change else self._bound(lowest=False)
+
+    @property
+    def floor(self) -> float | None:
+        """The score of someone without any symptom: k times the lowest item value for k items.
+
+        None where no scale is known, and for a difference of scores, which has no floor.
+        """
+        if self.scale is None or self.minus:
+            return None
+        return float(self.scale.item_minimum * (len(self.items) if self.score == "sum" else 1))
+
+    @property
+    def visible_items(self) -> tuple[str, ...]:
+        """Items that a face can show, at least partly; empty for a plain column."""
+        if self.scale is None:
+            return ()
+        return tuple(i for i in self.items if self.scale.item(i).face != "not_visible")
+
+    def _bound(self, *, lowest: bool) -> float | None:
+        if self.scale is None or self.is_change:
+            return None
+        low, high = self.scale.item_minimum, self.scale.item_maximum
+        added, subtracted = (low, high) if lowest else (high, low)
+        if self.score == "mean":
+            return float(added)
+        n_minus = len(self.minus)
+        return float(added * (len(self.items) - n_minus) - subtracted * n_minus)
+
+
+def target_names(registry: Registry | None = None) -> tuple[str, ...]:
+    """Return every qualified name of the registry, scores before items within a scale."""
+    return tuple(t.name for t in _targets(registry))
+
+
+def resolve_target(
+    name: str, columns: Iterable[str], *, registry: Registry | None = None
+) -> Target:
+    """Return what a target's name means in a table with these columns.
+
+    Upper and lower case of item codes are told apart only where the table has both.
+
+    Parameters
+    ----------
+    name : str
+        A name of the registry (``panss.negative_symptoms``, ``marder_negative``, ``N1``), a sum
+        of items or columns (``N1+N3+N6``), any column, or ``percent_change(...)`` of one of them
+        that belongs to a scale.
+    columns : iterable of str
+        Columns of the ratings table that may be a target (keys left out).
+    registry : mapping of str to Scale, optional
+        The known scales; the shipped ones by default.
+
+    Raises
+    ------
+    InputError
+        For an unknown name (with near ones), a bare name that several scales share, derived
+        columns in a sum, or columns that the target needs and the table lacks.
+    """
+    columns = list(columns)
+    name = name.strip()
+    changing = _CHANGE.fullmatch(name)
+    if changing and name not in columns:
+        return _change(resolve_target(changing.group(1), columns, registry=registry))
+    if "+" in name and name not in columns:
+        target = _sum_of([part.strip() for part in name.split("+")], columns, registry)
+    else:
+        target = _single(name, columns, registry)
+    return _located(target, columns)
+
+
+def _targets(registry: Registry | None) -> list[Target]:
+    found: list[Target] = []
+    for scale in (registry or scales()).values():
+        for s in scale.sums:
+            qualified = f"{scale.name}.{s.name}"
+            found.append(Target(qualified, (*s.items, *s.minus), scale, s.score, s.minus))
+        found += [Target(f"{scale.name}.{code}", (code,), scale) for code in scale.codes]
+    return found
+
+
+def _single(name: str, columns: Sequence[str], registry: Registry | None) -> Target:
+    targets = _targets(registry)
+    wanted = name.casefold()
+    qualified = [t for t in targets if t.name.casefold() == wanted]
+    if qualified:
+        return qualified[0]
+    bare = [t for t in targets if t.name.partition(".")[2].casefold() == wanted]
+    fixed = [t for t in bare if _is_short(t)]
+    if fixed:
+        return fixed[0]
+    scores = [t for t in bare if len(t.items) > 1]
+    if scores and name in columns:
+        # A table's own column may be anything; only the user knows which of the two is meant.
+        fitting = [t for t in scores if not _lacking(t, columns)]
+        if not fitting:
+            return Target(name, (name,))
+        raise InputError(
+            f"target {name!r} may mean the column or {', '.join(t.name for t in fitting)}: write "
+            "the qualified name, or rename the column"
+        )
+    if len(bare) > 1:
+        raise InputError(
+            f"target {name!r} may mean {', '.join(t.name for t in bare)}: write one of them"
+        )
+    if bare:
+        return bare[0]
+    if name in columns:
+        return Target(name, (name,))
+    raise InputError(f"target {name!r} is unknown{_near(name, columns, targets)}")
+
+
+def _is_short(target: Target) -> bool:
+    scale, name = target.scale, target.name.partition(".")[2]
+    return scale is not None and any(s.short and s.name == name for s in scale.sums)
+
+
+def _sum_of(parts: list[str], columns: Sequence[str], registry: Registry | None) -> Target:
+    spelled = "+".join(parts)
+    targets = [_single(part, columns, registry) for part in parts if part]
+    named = [t.items[0].casefold() for t in targets]
+    if len(targets) < len(parts) or len(set(named)) < len(named):
+        raise InputError(f"target {spelled!r}: each item may stand once, and none be empty")
+    sums = [t.name for t in targets if len(t.items) > 1]
+    if sums:
+        raise InputError(f"target {spelled!r}: only items can be added, got {sums[0]}")
+    items = tuple(t.items[0] for t in targets)
+    derived = _derived(registry)
+    repeating = [t.name for t in targets if t.scale is None and t.name.casefold() in derived]
+    if repeating:
+        raise InputError(
+            f"target {spelled!r}: {', '.join(repeating)} is derived from items and is not added"
+        )
+    scale = targets[0].scale
+    if scale is not None and all(t.scale is scale for t in targets):
+        return Target(f"{scale.name}.{'+'.join(items)}", items, scale)
+    return Target("+".join(items), items)
+
+
+def _derived(registry: Registry | None) -> set[str]:
+    return {d.casefold() for scale in (registry or scales()).values() for d in scale.derived}
+
+
+def _change(target: Target) -> Target:
+    if target.floor is None:
+        why = "it subtracts items" if target.minus else "it belongs to no scale"
+        raise InputError(
+            f"target percent_change({target.name}): a change in per cent needs the score of "
+            f"someone without symptoms, and {target.name} has none ({why})"
+        )
+    return replace(target, name=f"percent_change({target.name})", is_change=True)
+
+
+def _located(target: Target, columns: Sequence[str]) -> Target:
+    """Find the items' columns, and refuse the target where one is missing or not certain."""
+    faults = [
+        f"target {target.name}: column {item!r} is missing from the ratings"
+        for item in _lacking(target, columns)
+    ]
+    found: list[str] = []
+    for item in target.items:
+        alike = _alike(item, columns)
+        if len(alike) > 1:
+            faults.append(f"target {target.name}: {' and '.join(alike)} may both be item {item}")
+        found += alike[:1]
+    if faults:
+        raise InputError(faults)
+    return replace(target, columns=tuple(found))
+
+
+def _lacking(target: Target, columns: Sequence[str]) -> list[str]:
+    return [item for item in target.items if not _alike(item, columns)]
+
+
+def _alike(item: str, columns: Sequence[str]) -> list[str]:
+    if item in columns:
+        return [item]
+    return [c for c in columns if c.casefold() == item.casefold()]
+
+
+def _near(name: str, columns: Sequence[str], targets: Sequence[Target]) -> str:
+    bare = [t.name.partition(".")[2] for t in targets]
+    known = [*bare, *(t.name for t in targets), *columns]
+    by_fold = {k.casefold(): k for k in reversed(known)}
+    near = [by_fold[k] for k in difflib.get_close_matches(name.casefold(), by_fold, n=4)]
+    if near:
+        return f"; near names: {', '.join(near)}"
+    return f"; known are {', '.join(known[:4])} ... and the numeric columns of the ratings"

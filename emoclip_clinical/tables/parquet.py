@@ -1,0 +1,60 @@
+"""Reading a Parquet table into the columns of a `Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.tables.table import MISSING, Table, limit_faults
+
+
+def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
+    """Read a Parquet table.
+
+    Raises
+    ------
+    InputError
+        For a file that is not Parquet, columns that stand twice, and infinite values.
+    """
+    try:
+        raw = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
+        raise InputError(f"{path.name}: not a readable Parquet file") from error
+    if raw.columns.duplicated().any():
+        twice = sorted({str(c) for c in raw.columns[raw.columns.duplicated()]})
+        raise InputError([f"{path.name}: column {c!r} stands twice" for c in twice])
+    columns = {str(name): _typed(raw[name], as_text=str(name) in text) for name in raw.columns}
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(len(raw)))
+    infinite = [
+        f"{path.name}: column {name!r} holds an infinite value (row {i + 2})"
+        for name in frame.columns
+        if frame[name].dtype == np.float64
+        for i in np.flatnonzero(np.isinf(frame[name].to_numpy()))[:1]
+    ]
+    if infinite:
+        raise InputError(limit_faults(infinite))
+    return Table(frame=frame, rows=np.arange(len(frame)) + 2, name=path.name)
+
+
+def _typed(column: pd.Series, *, as_text: bool) -> pd.Series:
+    if not as_text and (
+        pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
+    ):
+        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    cells = ["" if _is_missing(v) else _spelled(v) for v in column.tolist()]
+    return pd.Series([None if c.lower() in MISSING else c for c in cells], dtype=object)
+
+
+def _is_missing(value: object) -> bool:
+    not_a_number = isinstance(value, float) and value != value
+    return value is None or value is pd.NA or value is pd.NaT or not_a_number
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

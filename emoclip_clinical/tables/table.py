@@ -1,0 +1,50 @@
+"""The record of a table as read, and what its readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MISSING = frozenset({"", "n/a", "na", "nan"})
+"""Cells that stand for a missing value, in lower case."""
+FAULTS_SHOWN = 100
+"""Faults of one kind that are listed before the rest is only counted."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read, with what a message needs to name a place in it.
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_rows, n_columns)
+        Columns whose every value is a number are float64 with NaN where a value is missing; all
+        others hold str, with None where a value is missing.
+    rows : ndarray of int, shape (n_rows,)
+        Row number in the file; the header is row 1.
+    name : str
+        File name without its folder; for messages to the user only.
+    """
+
+    frame: pd.DataFrame
+    rows: np.ndarray
+    name: str
+
+    def place(self, index: int) -> str:
+        """Return ``row <n> of <file>`` for a row position of `frame`."""
+        return f"row {self.rows[index]} of {self.name}"
+
+    def is_numeric(self, column: str) -> bool:
+        """Say whether every value of a column is a number (a wholly missing column is not)."""
+        return self.frame[column].dtype == np.float64
+
+
+def limit_faults(faults: Sequence[str]) -> list[str]:
+    """Return at most `FAULTS_SHOWN` faults of one kind and a line that counts the others."""
+    shown = list(faults[:FAULTS_SHOWN])
+    if len(faults) > FAULTS_SHOWN:
+        shown.append(f"... and {len(faults) - FAULTS_SHOWN} more faults of this kind")
+    return shown
