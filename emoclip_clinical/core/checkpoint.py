@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import nn
 
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.model import BuiltModel, build_model
+from emoclip_clinical.core.preprocessing import Preprocessing
+from emoclip_clinical.core.tokenizer import TOKENIZER_FOLDER
 from emoclip_clinical.records import InputError
 
 FORMAT = 1
@@ -31,7 +33,7 @@ class Checkpoint:
     Attributes
     ----------
     built : BuiltModel
-        The model with its weights, preprocessing and tokenizer.
+        The model with its weights, and the preprocessing and tokenizer that its card names.
     config : ModelConfig
         Its architecture and clock.
     card : mapping
@@ -68,17 +70,13 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / (WEIGHTS_FILE + ".part")
     save_file({k: v.contiguous() for k, v in built.model.state_dict().items()}, weights)
-    preprocessing = built.preprocessing
+    built.tokenizer.save(folder / TOKENIZER_FOLDER)
     text = json.dumps(
         {
             "format": FORMAT,
             "architecture": config.model_dump(mode="json"),
-            "preprocessing": {
-                "image_size_pixels": preprocessing.image_size_pixels,
-                "mean": preprocessing.mean,
-                "std": preprocessing.std,
-                "resize": "shorter side, bicubic, antialiased; centre crop",
-            },
+            "preprocessing": built.preprocessing.to_card(),
+            "tokenizer": built.tokenizer.describe() if built.model.has_text_tower else None,
             "weights_sha256": file_sha256(weights),
             **card,
         },
@@ -122,7 +120,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     ------
     InputError
         If the weights are not those that model.json was written with, or tensors are missing,
-        unexpected or of another shape; all are listed.
+        unexpected, of another shape or of another kind of number; all are listed.
     """
     card = read_card(folder)
     try:
@@ -135,35 +133,66 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} describes: its SHA-256 "
             f"must be {card.get('weights_sha256')}, got {found}"
         )
-    built = build_model(config, seed=0, load_weights=False)
+    bare = build_model(config, seed=0, load_weights=False)
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS_FILE} can not be read: {error}") from error
-    load_strictly(built.model, tensors, source=str(folder / WEIGHTS_FILE))
+    load_strictly(bare.model, tensors, source=str(folder / WEIGHTS_FILE), assign=True)
+    try:
+        preprocessing = Preprocessing.from_card(card.get("preprocessing", {}))
+    except InputError as error:
+        raise InputError(f"{folder / CARD_FILE}: {error}") from error
+    built = replace(
+        bare,
+        preprocessing=preprocessing,
+        tokenizer=bare.tokenizer.at(folder / TOKENIZER_FOLDER),
+    )
+    if built.preprocessing.image_size_pixels != bare.preprocessing.image_size_pixels:
+        raise InputError(
+            f"{folder / CARD_FILE}: image_size_pixels must be what the image tower takes, "
+            f"{bare.preprocessing.image_size_pixels}, got {built.preprocessing.image_size_pixels}"
+        )
     return Checkpoint(built=built, config=config, card=card)
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Any], *, source: str) -> None:
-    """Copy tensors into a module when names and shapes all agree.
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Any], *, source: str, assign: bool = False
+) -> None:
+    """Put tensors into a module when names, shapes and kinds of number all agree.
+
+    Parameters
+    ----------
+    module : Module
+        What to fill.
+    tensors : mapping of str to Tensor
+        Its whole state.
+    source : str
+        Where they come from, for the message.
+    assign : bool
+        False copies the values; True makes the tensors themselves the module's own, which takes
+        no memory of its own and is the only way into a module on the `meta` device.
 
     Raises
     ------
     InputError
-        Listing every tensor that is missing, unexpected or misshapen.
+        Listing every tensor that is missing, unexpected, misshapen or of another kind, sorted.
     """
     wanted = module.state_dict()
     faults = [f"{source}: tensor {name} is missing" for name in wanted.keys() - tensors.keys()]
     faults += [f"{source}: unexpected tensor {name}" for name in tensors.keys() - wanted.keys()]
-    faults += [
-        f"{source}: tensor {name} must have shape {tuple(wanted[name].shape)}, "
-        f"got {tuple(tensors[name].shape)}"
-        for name in wanted.keys() & tensors.keys()
-        if wanted[name].shape != tensors[name].shape
-    ]
+    for name in wanted.keys() & tensors.keys():
+        here, came = wanted[name], tensors[name]
+        if here.shape != came.shape:
+            faults.append(
+                f"{source}: tensor {name} must have shape {tuple(here.shape)}, "
+                f"got {tuple(came.shape)}"
+            )
+        elif here.dtype != came.dtype:
+            faults.append(f"{source}: tensor {name} must be of {here.dtype}, got {came.dtype}")
     if faults:
         raise InputError(sorted(faults))
-    module.load_state_dict(dict(tensors), strict=True)
+    module.load_state_dict(dict(tensors), strict=True, assign=assign)
 
 
 def file_sha256(path: Path) -> str:

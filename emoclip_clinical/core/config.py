@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -27,11 +27,20 @@ class TowerConfig(Settings):
     pretrained: str = Field(
         "openai", description="A weights tag of open_clip, `none` for random weights, or a file"
     )
+    text: bool = Field(
+        True, description="False for a model without text tower: it embeds clips, refuses texts"
+    )
 
 
 class TemporalConfig(Settings):
-    """The transformer over [CLS] and the frame vectors of a clip."""
+    """From the frame vectors of a clip to one vector.
 
+    `transformer` is EmoCLIP's: a transformer over [CLS] and the frame vectors. `mean` (the frame
+    ensemble) and `first_frame` are the baselines that it is to be compared with: they have
+    nothing to learn, and the settings of the transformer mean nothing to them.
+    """
+
+    kind: Literal["transformer", "mean", "first_frame"] = "transformer"
     layers: int = Field(2, ge=1)
     heads: int = Field(8, ge=1)
     head_width: int = Field(64, ge=1)
@@ -40,11 +49,55 @@ class TemporalConfig(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+FAITHFUL_TEMPORAL = TemporalConfig(
+    kind="transformer",
+    layers=2,
+    heads=8,
+    head_width=2048,
+    mlp_width=512,
+    positions=1024,
+    dropout=0.0,
+)
+"""The temporal part of the published code: head and MLP widths are swapped there by mistake."""
+
+
 class ModelConfig(Settings):
-    """Architecture of a model and the clock on which it sees a video."""
+    """Architecture of a model and the clock on which it sees a video.
+
+    With `faithful`, the model is that of the published code, to the tensor: `temporal` takes the
+    values of `FAITHFUL_TEMPORAL`, and pictures are resized without antialiasing. A setting of
+    `temporal` that says otherwise is refused.
+    """
 
     name: str = Field("emoclip", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    faithful: bool = Field(
+        False, description="The published code's geometry and resizing, its faults included"
+    )
     tower: TowerConfig = TowerConfig()
     temporal: TemporalConfig = TemporalConfig()
     sample_fps: float = Field(6.25, gt=0, le=120, description="Frames a second that it sees")
     frames_per_clip: int = Field(32, ge=1, le=1023, description="Longest clip, in sampled frames")
+
+    @model_validator(mode="after")
+    def _settle(self) -> ModelConfig:
+        if self.faithful:
+            self._take_faithful_temporal()
+        longest = self.temporal.positions - 1
+        if self.temporal.kind == "transformer" and self.frames_per_clip > longest:
+            raise ValueError(
+                f"frames_per_clip must be at most temporal.positions - 1 = {longest}, "
+                f"got {self.frames_per_clip}"
+            )
+        return self
+
+    def _take_faithful_temporal(self) -> None:
+        wanted, came = FAITHFUL_TEMPORAL.model_dump(), self.temporal.model_dump()
+        faults = [
+            f"temporal.{key} must be {wanted[key]} or left out with faithful: true, got {came[key]}"
+            for key in sorted(self.temporal.model_fields_set)
+            if came[key] != wanted[key]
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        # Frozen settings change here alone, before anybody has seen them.
+        object.__setattr__(self, "temporal", FAITHFUL_TEMPORAL)

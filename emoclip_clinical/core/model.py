@@ -1,52 +1,32 @@
-"""EmoCLIP: open_clip towers under a temporal transformer."""
+"""EmoCLIP: open_clip towers under a temporal part."""
 
 from __future__ import annotations
 
-import logging
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-import open_clip
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclip_clinical.core import small_tower  # noqa: F401  (registers the tower with timm)
-from emoclip_clinical.core.config import ModelConfig, TowerConfig
-from emoclip_clinical.core.temporal import TemporalTransformer
+from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.preprocessing import Preprocessing
+from emoclip_clinical.core.temporal import build_temporal
+from emoclip_clinical.core.tokenizer import Tokenizer
+from emoclip_clinical.core.towers import build_towers, has_text_tower, parameters_without_memory
 from emoclip_clinical.records import InputError
 
 LARGEST_LOG_SCALE = math.log(100.0)
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes the tower's input.
-
-    Attributes
-    ----------
-    image_size_pixels : int
-        Side of the square that the tower takes.
-    mean, std : tuple of float
-        Per channel, on the scale 0 to 1.
-    """
-
-    image_size_pixels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
 class EmoCLIP(nn.Module):
-    """Frames → image tower → temporal transformer → clip embedding; text tower beside it.
+    """Frames → image tower → temporal part → clip embedding; text tower beside it.
 
     Parameters
     ----------
     clip : Module
-        An open_clip model (`CLIP` or `CustomTextCLIP`).
+        An open_clip model (`CLIP`, `CustomTextCLIP` or `CoCa`), with or without its text tower.
     config : ModelConfig
         Geometry of the temporal part.
     width : int
@@ -56,12 +36,12 @@ class EmoCLIP(nn.Module):
     def __init__(self, clip: nn.Module, *, config: ModelConfig, width: int) -> None:
         super().__init__()
         self.clip = clip
-        self.temporal = TemporalTransformer(width, config.temporal)
+        self.temporal = build_temporal(width, config.temporal)
         self.width = width
 
     def encode_frames(self, images: Tensor) -> Tensor:
         """Encode normalised images of shape (n, 3, s, s) as (n, width), not normalised."""
-        out: Tensor = self.clip.encode_image(images)  # type: ignore[operator]
+        out: Tensor = self.clip.encode_image(images, normalize=False)  # type: ignore[operator]
         return out
 
     def encode_sequences(self, frames: Tensor, valid: Tensor) -> Tensor:
@@ -69,9 +49,25 @@ class EmoCLIP(nn.Module):
         return functional.normalize(self.temporal(frames, valid), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Embed token ids of shape (n, context) as (n, width), L2-normalised."""
+        """Embed token ids of shape (n, context) as (n, width), L2-normalised.
+
+        Raises
+        ------
+        InputError
+            If the model has no text tower.
+        """
+        if not self.has_text_tower:
+            raise InputError(
+                "this model has no text tower, so it embeds clips but neither embeds texts nor "
+                "scores clips against them (import-checkpoint --add-text-tower adds one)"
+            )
         out: Tensor = self.clip.encode_text(tokens, normalize=True)  # type: ignore[operator]
         return out
+
+    @property
+    def has_text_tower(self) -> bool:
+        """Whether texts can be embedded."""
+        return has_text_tower(self.clip)
 
     @property
     def log_scale(self) -> nn.Parameter:
@@ -88,12 +84,21 @@ class EmoCLIP(nn.Module):
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A model with what is needed to feed it."""
+    """A model with what is needed to feed it.
+
+    Attributes
+    ----------
+    model : EmoCLIP
+        The network.
+    preprocessing : Preprocessing
+        How a picture becomes its input.
+    tokenizer : Tokenizer
+        How a text becomes its input.
+    """
 
     model: EmoCLIP
     preprocessing: Preprocessing
-    tokenizer: Any
-    definition: dict[str, Any]
+    tokenizer: Tokenizer
 
 
 def build_model(config: ModelConfig, *, seed: int, load_weights: bool = True) -> BuiltModel:
@@ -106,8 +111,8 @@ def build_model(config: ModelConfig, *, seed: int, load_weights: bool = True) ->
     seed : int
         Of every random weight.
     load_weights : bool
-        False builds the towers with random weights whatever `config.tower.pretrained` says,
-        for a checkpoint to be loaded into.
+        False leaves every parameter on torch's `meta` device, without memory or values, for
+        the tensors of a checkpoint to be assigned to, whatever `config.tower.pretrained` says.
 
     Returns
     -------
@@ -121,100 +126,15 @@ def build_model(config: ModelConfig, *, seed: int, load_weights: bool = True) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        clip, definition = _build_towers(config.tower, load_weights=load_weights)
-        width = int(definition["embed_dim"])
-        model = EmoCLIP(clip, config=config, width=width)
-    return BuiltModel(
-        model=model.eval(),
-        preprocessing=_preprocessing(clip),
-        tokenizer=_tokenizer(config.tower, definition),
-        definition=definition,
-    )
-
-
-def _build_towers(tower: TowerConfig, *, load_weights: bool) -> tuple[nn.Module, dict[str, Any]]:
-    weights = tower.pretrained if load_weights and tower.pretrained != "none" else None
-    if tower.definition is not None:
-        if weights is not None:
-            raise InputError(
-                "towers with a `definition` of their own start from random weights: "
-                f"`pretrained` must be none, got {tower.pretrained!r}"
-            )
-        return _from_definition(tower), dict(tower.definition)
-    definition = open_clip.get_model_config(tower.name)
-    if definition is None:
-        raise InputError(
-            f"tower must be an architecture of open_clip, got {tower.name!r}"
-            f"{_near(tower.name, open_clip.list_models())}"
+        towers = build_towers(config.tower, load_weights=load_weights)
+        with parameters_without_memory(not load_weights):
+            model = EmoCLIP(towers.clip, config=config, width=towers.width)
+    preprocessing = towers.preprocessing
+    if config.faithful:
+        preprocessing = replace(
+            preprocessing, resize=replace(preprocessing.resize, antialias=False)
         )
-    if weights is not None and not Path(weights).is_file():
-        tags = open_clip.list_pretrained_tags_by_model(tower.name)
-        if weights not in tags:
-            raise InputError(
-                f"pretrained must be none, a file, or one of {', '.join(tags) or '(no tags)'} "
-                f"for {tower.name}, got {weights!r}"
-            )
-    # open_clip warns on the root logger that weights are random, which here is meant.
-    quiet = logging.getLogger()
-    quiet.addFilter(_not_about_random_weights)
-    try:
-        clip = open_clip.create_model(
-            tower.name, pretrained=weights, pretrained_text=False, weights_only=True
-        )
-    except Exception as error:
-        if weights is None:
-            raise
-        raise InputError(
-            f"the weights {weights!r} of {tower.name} can not be loaded: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}. They are fetched once through "
-            "open_clip into the hub's cache; on a machine without a network give a file, or "
-            "--pretrained none for random weights"
-        ) from error
-    finally:
-        quiet.removeFilter(_not_about_random_weights)
-    return clip, definition
-
-
-def _not_about_random_weights(record: logging.LogRecord) -> bool:
-    return "No pretrained weights loaded" not in record.getMessage()
-
-
-def _from_definition(tower: TowerConfig) -> nn.Module:
-    definition = dict(tower.definition or {})
-    needed = {"embed_dim", "vision_cfg", "text_cfg"}
-    if missing := sorted(needed - definition.keys()):
-        raise InputError(f"definition of tower {tower.name!r} lacks {', '.join(missing)}")
-    try:
-        clip: nn.Module = open_clip.CLIP(**definition)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"definition of tower {tower.name!r} is not an open_clip configuration: {error}"
-        ) from error
-    return clip
-
-
-def _preprocessing(clip: nn.Module) -> Preprocessing:
-    visual: Any = clip.visual
-    size = visual.image_size
-    known = open_clip.model.get_model_preprocess_cfg(clip)
-    return Preprocessing(
-        image_size_pixels=int(size[0] if isinstance(size, tuple | list) else size),
-        mean=tuple(float(x) for x in known.get("mean", OPENAI_DATASET_MEAN)),
-        std=tuple(float(x) for x in known.get("std", OPENAI_DATASET_STD)),
-    )
-
-
-def _tokenizer(tower: TowerConfig, definition: dict[str, Any]) -> Any:
-    if tower.definition is None:
-        return open_clip.get_tokenizer(tower.name)
-    return open_clip.SimpleTokenizer(context_length=definition["text_cfg"]["context_length"])
-
-
-def _near(name: str, known: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, known, n=3)
-    return f"; did you mean {', '.join(close)}?" if close else ""
+    return BuiltModel(model.eval(), preprocessing, towers.tokenizer)
 
 
 def resolve_device(name: str) -> torch.device:

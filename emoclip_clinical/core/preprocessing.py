@@ -1,6 +1,10 @@
-"""From pictures to the tower's input, in CLIP's own order: resize, crop, then normalise."""
+"""From pictures to the tower's input: resize, crop, then normalise."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,12 +12,99 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from emoclip_clinical.core.model import Preprocessing
 from emoclip_clinical.records import InputError
 
+MODES = ("shortest", "squash", "longest")
+INTERPOLATIONS = ("bicubic", "bilinear")
 
-def prepare(frame: np.ndarray, *, image_size_pixels: int) -> np.ndarray:
-    """Resize a picture's shorter side and crop its centre, on 8-bit values.
+
+@dataclass(frozen=True)
+class Resize:
+    """How a picture of any shape becomes a square.
+
+    Attributes
+    ----------
+    mode : str
+        `shortest` resizes the shorter side and crops the centre; `squash` stretches the picture;
+        `longest` resizes the longer side and fills the rest with `fill`.
+    interpolation : str
+        `bicubic` or `bilinear`.
+    antialias : bool
+        False is the published EmoCLIP code's way. That code also normalises before it resizes;
+        both steps are linear and the weights of a resize sum to one, so the order alone changes
+        nothing but that here values are rounded to grey levels and kept within 0 to 255.
+    fill : int
+        Grey level of what `longest` leaves empty, 0 to 255.
+    """
+
+    mode: str = "shortest"
+    interpolation: str = "bicubic"
+    antialias: bool = True
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES or self.interpolation not in INTERPOLATIONS:
+            raise InputError(
+                f"pictures can be resized by {', '.join(MODES)} with {', '.join(INTERPOLATIONS)}, "
+                f"got {self.mode!r} with {self.interpolation!r}"
+            )
+
+
+CLIP_RESIZE = Resize()
+"""CLIP's own: shorter side, bicubic, antialiased, then the centre."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the tower's input.
+
+    Attributes
+    ----------
+    image_size_pixels : int
+        Side of the square that the tower takes.
+    mean, std : tuple of float
+        Per channel, on the scale 0 to 1.
+    resize : Resize
+        How the square is made.
+    """
+
+    image_size_pixels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Resize = CLIP_RESIZE
+
+    def to_card(self) -> dict[str, Any]:
+        """Return what model.json keeps."""
+        return asdict(self)
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Preprocessing:
+        """Read what `to_card` wrote, or the text that older folders hold in place of `resize`.
+
+        Raises
+        ------
+        InputError
+            If a value is missing or of another kind.
+        """
+        try:
+            resize = card["resize"]
+            return cls(
+                image_size_pixels=int(card["image_size_pixels"]),
+                mean=tuple(float(x) for x in card["mean"]),
+                std=tuple(float(x) for x in card["std"]),
+                resize=CLIP_RESIZE if isinstance(resize, str) else Resize(**resize),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "preprocessing must hold image_size_pixels, mean, std and resize, "
+                f"got {dict(card)!r}: {error}"
+            ) from error
+
+
+def prepare(
+    frame: np.ndarray, *, image_size_pixels: int, resize: Resize = CLIP_RESIZE
+) -> np.ndarray:
+    """Make a square of a picture, on 8-bit values.
 
     Parameters
     ----------
@@ -21,11 +112,14 @@ def prepare(frame: np.ndarray, *, image_size_pixels: int) -> np.ndarray:
         RGB.
     image_size_pixels : int
         Side of the square that comes out.
+    resize : Resize
+        How; by default as CLIP does.
 
     Returns
     -------
     uint8 ndarray of shape (3, image_size_pixels, image_size_pixels)
-        Bicubic with antialiasing; at most one grey level from open_clip's PIL transform.
+        A picture that already has the right size is left as it is. At most one grey level from
+        open_clip's PIL transform.
 
     Raises
     ------
@@ -40,11 +134,37 @@ def prepare(frame: np.ndarray, *, image_size_pixels: int) -> np.ndarray:
     # Channels stay interleaved in memory: torch's antialiased resize is fastest that way.
     picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
     if picture.shape[1:] != (image_size_pixels, image_size_pixels):
+        size = _size_after_resize(frame.shape[0], frame.shape[1], image_size_pixels, resize.mode)
         picture = transforms.resize(
-            picture, [image_size_pixels], interpolation=InterpolationMode.BICUBIC, antialias=True
+            picture,
+            list(size),
+            interpolation=InterpolationMode(resize.interpolation),
+            antialias=resize.antialias,
         )
-        picture = transforms.center_crop(picture, [image_size_pixels, image_size_pixels])
+        picture = _square(picture, image_size_pixels, resize.fill)
     return np.ascontiguousarray(picture.numpy())
+
+
+def _size_after_resize(height: int, width: int, side: int, mode: str) -> tuple[int, int]:
+    """Return (height, width) as torchvision (`shortest`) and open_clip (`longest`) round it."""
+    if mode == "squash":
+        return side, side
+    if mode == "longest":
+        longest = max(height, width)
+        return max(1, round(height * side / longest)), max(1, round(width * side / longest))
+    shortest = min(height, width)
+    return int(side * height / shortest), int(side * width / shortest)
+
+
+def _square(picture: Tensor, side: int, fill: int) -> Tensor:
+    height, width = picture.shape[1:]
+    if height < side or width < side:
+        above, left = (side - height) // 2, (side - width) // 2
+        picture = transforms.pad(
+            picture, [left, above, side - width - left, side - height - above], fill=[fill]
+        )
+    square: Tensor = transforms.center_crop(picture, [side, side])
+    return square
 
 
 def normalise(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -1,4 +1,4 @@
-"""The temporal transformer: from the frame vectors of a clip to one vector."""
+"""The temporal part: from the frame vectors of a clip to one vector."""
 
 from __future__ import annotations
 
@@ -98,13 +98,58 @@ class TemporalTransformer(nn.Module):
         longest = self.positions.shape[1] - 1
         if t > longest:
             raise InputError(f"a clip may have at most {longest} sampled frames, got {t}")
-        if not bool(valid.any(dim=1).all()):
-            raise InputError("every clip needs at least one frame, got one without any")
-        # A masked key still carries weight 0 * NaN, so padding is zeroed, not only masked.
-        frames = frames.masked_fill(~valid.unsqueeze(-1), 0.0)
+        frames = _without_padding(frames, valid)
         tokens = torch.cat([self.cls_token.expand(n, -1, -1), frames], dim=1)
         tokens = tokens + self.positions[:, : t + 1]
         attend = functional.pad(valid, (1, 0), value=True)[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens, attend)
         return tokens[:, 0]
+
+
+class FrameMean(nn.Module):
+    """The mean of a clip's valid frame vectors, the frame ensemble. Nothing to learn."""
+
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Embed sequences (n, t, width) with mask (n, t) as (n, width), not normalised."""
+        out: Tensor = _without_padding(frames, valid).sum(dim=1) / valid.sum(dim=1, keepdim=True)
+        return out
+
+
+class FirstFrame(nn.Module):
+    """A clip's first valid frame vector: what CLIP knows without any time. Nothing to learn."""
+
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Embed sequences (n, t, width) with mask (n, t) as (n, width), not normalised."""
+        frames = _without_padding(frames, valid)
+        first = valid.to(torch.uint8).argmax(dim=1)
+        return frames[torch.arange(len(frames), device=frames.device), first]
+
+
+def build_temporal(width: int, config: TemporalConfig) -> nn.Module:
+    """Build the temporal part that `config.kind` names.
+
+    Parameters
+    ----------
+    width : int
+        Width of the frame vectors and of the output.
+    config : TemporalConfig
+        Kind and geometry.
+
+    Returns
+    -------
+    Module
+        Called with frames (n, t, width) and a mask (n, t), gives (n, width).
+    """
+    if config.kind == "mean":
+        return FrameMean()
+    if config.kind == "first_frame":
+        return FirstFrame()
+    return TemporalTransformer(width, config)
+
+
+def _without_padding(frames: Tensor, valid: Tensor) -> Tensor:
+    """Zero what is padding: a masked key would still carry weight 0 * NaN."""
+    if not bool(valid.any(dim=1).all()):
+        raise InputError("every clip needs at least one frame, got one without any")
+    return frames.masked_fill(~valid.unsqueeze(-1), 0.0)
