@@ -1,0 +1,1 @@
+"""Judging a model on labelled clips: metrics, tasks, compositions of compound emotions."""
