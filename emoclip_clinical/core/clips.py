@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,21 +147,6 @@ def frame_files(folder: Path) -> list[Path]:
     `frame2.png` comes before `frame10.png`, whether or not the numbers are padded with zeros.
     """
     return sorted((p for p in folder.iterdir() if _is_picture(p)), key=_natural)
-
-
-def clip_sha256(path: Path) -> str:
-    """Return the SHA-256 of a clip's file, or of the names and bytes of a folder's pictures."""
-    if not path.is_dir():
-        return _file_sha256(path)
-    digest = hashlib.sha256()
-    for picture in frame_files(path):
-        digest.update(f"{picture.name}\0{_file_sha256(picture)}\n".encode())
-    return digest.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_picture(path: Path) -> bool:

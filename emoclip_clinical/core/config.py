@@ -77,6 +77,12 @@ class ModelConfig(Settings):
     temporal: TemporalConfig = TemporalConfig()
     sample_fps: float = Field(6.25, gt=0, le=120, description="Frames a second that it sees")
     frames_per_clip: int = Field(32, ge=1, le=1023, description="Longest clip, in sampled frames")
+    stride_frames: int | None = Field(
+        None,
+        ge=1,
+        description="Sample clips as the published code does: every so many raw frames from a "
+        "random start, not at `sample_fps`; interviews always go by `sample_fps`",
+    )
 
     @model_validator(mode="after")
     def _settle(self) -> ModelConfig:
