@@ -95,7 +95,7 @@ def _open_folder(path: Path, folder_fps: float) -> ClipMedia:
 def _picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))
     # PIL raises SyntaxError for some broken files, and ValueError for others.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
@@ -119,7 +119,7 @@ def _open_gif(path: Path) -> ClipMedia:
             with Image.open(path) as image:
                 for i in indices:
                     image.seek(int(i))
-                    frames.append(np.asarray(image.convert("RGB")))
+                    frames.append(np.array(image.convert("RGB")))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise _undecodable(error) from error
         return frames
