@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from . import demo, doctor, extract, init, regress, run, scales, train, validate
+from . import (
+    demo,
+    doctor,
+    evaluate,
+    extract,
+    import_checkpoint,
+    init,
+    regress,
+    run,
+    scales,
+    train,
+    validate,
+)
 
 app = typer.Typer(
     name="emoclip-clinical",
@@ -19,10 +31,12 @@ app.command("init")(init.command)
 app.command("validate")(validate.command)
 app.command("doctor")(doctor.command)
 app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
 app.command("extract")(extract.command)
 app.command("regress")(regress.command)
 app.command("run")(run.command)
 app.command("scales")(scales.command)
+app.command("import-checkpoint")(import_checkpoint.command)
 
 
 @app.callback(invoke_without_command=True)
