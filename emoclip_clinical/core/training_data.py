@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from emoclip_clinical.core.checkpoint import file_sha256
 from emoclip_clinical.core.clip_reading import Sampling, read_frames
-from emoclip_clinical.core.clips import Clip
+from emoclip_clinical.core.clips import Clip, frame_files
 from emoclip_clinical.records import InputError, Progress, no_progress
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 
 class ClipFrames:
@@ -23,14 +30,23 @@ class ClipFrames:
         What of each clip is seen.
     memory_megabytes : int
         Clips decoded after this is full are decoded again whenever they are asked for.
+    decode_threads : int
+        Clips that are decoded at once.
     """
 
-    def __init__(self, clips: Sequence[Clip], *, sampling: Sampling, memory_megabytes: int) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        *,
+        sampling: Sampling,
+        memory_megabytes: int,
+        decode_threads: int = 2,
+    ) -> None:
         self._clips = clips
         self._sampling = sampling
         self._room_bytes = memory_megabytes * 2**20
         self._kept: dict[int, np.ndarray] = {}
-        self._pool = ThreadPoolExecutor(max_workers=2)
+        self._pool = ThreadPoolExecutor(max_workers=decode_threads)
 
     def get(self, positions: Sequence[int]) -> list[np.ndarray]:
         """Return the frames of some clips, each uint8 of shape (t_i, 3, s, s).
@@ -70,7 +86,8 @@ class ClipFrames:
         if position in self._kept:
             return self._kept[position]
         try:
-            return read_frames(self._clips[position].path, self._sampling)
+            clip = self._clips[position]
+            return read_frames(clip.path, self._sampling, folder_fps=clip.folder_fps)
         except InputError as error:
             return error
 
@@ -78,3 +95,28 @@ class ClipFrames:
         if position not in self._kept and frames.nbytes <= self._room_bytes:
             self._kept[position] = frames
             self._room_bytes -= frames.nbytes
+
+
+def load_ahead(
+    items: Iterable[Item], load: Callable[[Item], Loaded]
+) -> Iterator[tuple[Item, Loaded]]:
+    """Yield (item, loaded), with the next item being loaded by a thread in the meantime."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = None
+        for item in items:
+            coming = (item, pool.submit(load, item))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def clip_sha256(path: Path) -> str:
+    """Return the SHA-256 of a clip's file, or of the names and bytes of a folder's pictures."""
+    if not path.is_dir():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for picture in frame_files(path):
+        digest.update(f"{picture.name}\0{file_sha256(picture)}\n".encode())
+    return digest.hexdigest()

@@ -1,9 +1,10 @@
-"""The training loop: two stages, epoch by epoch."""
+"""The training loop: two stages, epoch by epoch, step by step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,23 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emoclip_clinical.core.adapters import add_adapters, merge_adapters
 from emoclip_clinical.core.checkpoint import load_strictly
-from emoclip_clinical.core.clip_reading import Sampling
-from emoclip_clinical.core.clips import Clip
-from emoclip_clinical.core.embedder import pad_sequences
-from emoclip_clinical.core.loss import contrastive_loss
+from emoclip_clinical.core.distributed import World
 from emoclip_clinical.core.model import BuiltModel, derived_seed
 from emoclip_clinical.core.optimisation import Stepper
-from emoclip_clinical.core.preprocessing import normalise
+from emoclip_clinical.core.trained_tensors import (
+    choose_tensors,
+    half_precision_tensors,
+    round_to_half,
+    trains_towers,
+)
 from emoclip_clinical.core.training_config import TrainingConfig
-from emoclip_clinical.core.training_data import ClipFrames
+from emoclip_clinical.core.training_data import load_ahead
+from emoclip_clinical.core.training_log import TrainingLog
+from emoclip_clinical.core.training_plan import STAGES
+from emoclip_clinical.core.training_selection import Selected, Selector
+from emoclip_clinical.core.training_sides import TrainingSides
 from emoclip_clinical.core.training_state import TrainingState
+from emoclip_clinical.core.training_step import TrainingStep
 from emoclip_clinical.records import InputError, Progress
-
-STAGES = ("frames", "clips")
-
-Batch = Callable[[np.ndarray, np.random.Generator], tuple[Tensor, Tensor]]
-"""From positions of clips to (clip embeddings, text embeddings), both of shape (n, d)."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,37 @@ class Epoch:
     training_loss : float
         Mean over the epoch's batches, in nats; chance is ln(batch size).
     validation_loss : float or None
-        The same on clips of split `validation`; None where there are fewer than two.
+        The same on clips of split `validation`, weighted by the size of their batches; None where
+        there are fewer than two.
+    score : float or None
+        What `select` looks at where it is a share of clips: UAR on validation clips, or WAR on
+        test clips; else None.
     """
 
     stage: str
     epoch: int
     training_loss: float
     validation_loss: float | None
+    score: float | None = None
+
+
+@dataclass
+class _Position:
+    """Where the training stands: complete epochs of a stage, steps and losses of the next."""
+
+    stage: str
+    epoch: int
+    step: int
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What outlasts an interruption."""
+
+    state: TrainingState
+    log: TrainingLog
+    epochs: list[Epoch]
 
 
 class Run:
@@ -61,16 +89,16 @@ class Run:
         The model, which is trained in place.
     training : TrainingConfig
         How.
-    learn, validate : sequence of Clip
-        Clips to learn from, and clips for the validation loss.
-    sampling : Sampling
-        What of each clip is seen.
+    sides : TrainingSides
+        The clips and texts.
     seed : int
-        Of order, choice of frames and dropout.
+        Of order, choice of frames, views, texts and dropout.
     device : torch.device
         Where.
+    world : World
+        The processes that train together.
     progress : callable
-        Called with (`train frames` or `train clips`, steps done, steps in all).
+        Called with (`train frames` or `train clips`, clips done, clips in all).
     """
 
     def __init__(
@@ -78,208 +106,197 @@ class Run:
         *,
         built: BuiltModel,
         training: TrainingConfig,
-        learn: Sequence[Clip],
-        validate: Sequence[Clip],
-        sampling: Sampling,
+        sides: TrainingSides,
         seed: int,
         device: torch.device,
+        world: World,
         progress: Progress,
     ) -> None:
         self._model = built.model.to(device)
-        self._preprocessing = built.preprocessing
-        self._tokenizer = built.tokenizer
         self._training = training
+        self._sides = sides
         self._seed = seed
         self._device = device
+        self._world = world
         self._progress = progress
-        self._n_learn = len(learn)
-        self._frames = ClipFrames(
-            [*learn, *validate], sampling=sampling, memory_megabytes=training.memory_megabytes
-        )
-        self._captions = [c.caption for c in (*learn, *validate)]
-        self._caption_ids = np.unique(self._captions, return_inverse=True)[1]
-        self.trained: list[str] = []
+        self._selector = Selector(training)
+        self._half: list[nn.Parameter] = []
+        self.trained: dict[str, int] = {}
+        """Number of values of each tensor that training could change, by name."""
+        self.merged: list[str] = []
+        """Names of the weights that adapters were merged into."""
 
-    def fit(self, state: TrainingState, *, resume: bool) -> list[Epoch]:
-        """Run what is left of both stages and return the whole loss curve."""
-        payload = state.load() if resume else None
-        epochs = [Epoch(**e) for e in payload["epochs"]] if payload else []
+    def fit(
+        self, state: TrainingState, log: TrainingLog, *, payload: Mapping[str, Any] | None
+    ) -> list[Epoch]:
+        """Run what is left of both stages and return the whole loss curve.
+
+        Parameters
+        ----------
+        state, log : TrainingState, TrainingLog
+            Where the unfinished state and the curves are kept.
+        payload : mapping, optional
+            What `state.load` returned, to go on from there.
+        """
+        kept = _Kept(state, log, [Epoch(**e) for e in payload["epochs"]] if payload else [])
         if self._n_epochs("frames") + self._n_epochs("clips"):
-            self._frames.check(progress=self._progress)
+            self._sides.check(progress=self._progress)
         for stage in STAGES:
             if self._n_epochs(stage):
-                resumed = payload if payload and payload["stage"] == stage else None
-                self._fit_stage(stage, epochs, state, resumed)
-        self._model.requires_grad_(False).eval()
-        return epochs
+                self._fit_stage(stage, kept, payload)
+        self._finish()
+        return kept.epochs
 
-    def _fit_stage(
-        self,
-        stage: str,
-        epochs: list[Epoch],
-        state: TrainingState,
-        resumed: dict[str, Any] | None,
-    ) -> None:
-        done = sum(e.stage == stage for e in epochs)
-        stepper = Stepper(
-            self._choose(stage),
-            config=self._training.frame_optimiser
-            if stage == "frames"
-            else self._training.optimiser,
-            n_epochs=self._n_epochs(stage),
-            steps_per_epoch=self._steps_per_epoch(),
-        )
-        if resumed:
-            self._restore(resumed["model"])
-            stepper.load(resumed["stepper"])
-        if done == self._n_epochs(stage):
+    def selected(self) -> Selected:
+        """Return whose weights the model has."""
+        stage = self._training.last_stage
+        return self._selector.selected(stage, self._n_epochs(stage))
+
+    def _fit_stage(self, stage: str, kept: _Kept, payload: Mapping[str, Any] | None) -> None:
+        stepper = self._prepare(stage)
+        at = _Position(stage, 0, 0, [])
+        if payload is not None:
+            if STAGES.index(payload["stage"]) > STAGES.index(stage):
+                return  # what this stage came to is in the later one's state
+            if payload["stage"] == stage:
+                at = _Position(stage, payload["epoch"], payload["step"], list(payload["losses"]))
+                self._restore(payload["model"])
+                stepper.load(payload["stepper"])
+                self._selector.load(payload["selector"])
+        if at.epoch == self._n_epochs(stage) or self._selector.stops:
             return
-        make_batch = self._frame_batch if stage == "frames" else self._clip_batches()
-        for epoch in range(done, self._n_epochs(stage)):
-            epochs.append(self._epoch(stage, epoch, stepper, make_batch))
-            state.save(
-                {
-                    "stage": stage,
-                    "epochs": [asdict(e) for e in epochs],
-                    "model": self._changed(),
-                    "stepper": stepper.state(),
-                }
+        sides = self._sides.enter(stage, progress=self._progress)
+        step = TrainingStep(self._model, sides=sides, training=self._training, world=self._world)
+        while at.epoch < self._n_epochs(stage) and not self._selector.stops:
+            self._epoch(at, step, stepper, kept)
+            at.epoch, at.step, at.losses = at.epoch + 1, 0, []
+            self._save(at, stepper, kept)
+
+    def _epoch(self, at: _Position, step: TrainingStep, stepper: Stepper, kept: _Kept) -> None:
+        started, n_before = time.perf_counter(), at.step
+        batches = self._sides.training_batches(at.stage, at.epoch)
+        self._model.train()
+        self._model.clip.train(trains_towers(at.stage, self._training))
+        for draw, chunks in load_ahead(batches[at.step :], step.load):
+            # Dropout follows from the step's number, so a resumed run repeats it.
+            number = (STAGES.index(at.stage), at.epoch, at.step, self._world.rank)
+            stepper.clear()
+            loss = step.learn(draw, chunks, seed=derived_seed(self._seed, 7, *number))
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the training loss of stage {at.stage} is no longer finite in epoch "
+                    f"{at.epoch + 1}: lower its learning_rate"
+                )
+            self._note_step(at, loss, stepper, kept, n_steps=len(batches))
+            stepper.step()
+            self._model.clamp_scale()
+            round_to_half(self._half)
+            at.losses.append(loss)
+            at.step += 1
+            self._show(at, n_steps=len(batches), batch_clips=len(draw))
+            every = self._training.save_every_steps
+            if every is not None and at.step % every == 0 and at.step < len(batches):
+                self._save(at, stepper, kept)
+        n_clips = sum(len(b) for b in batches[n_before:])
+        self._end_epoch(at, step, kept, n_clips / (time.perf_counter() - started))
+
+    def _end_epoch(
+        self, at: _Position, step: TrainingStep, kept: _Kept, clips_per_second: float
+    ) -> None:
+        self._world.spread_buffers(self._model)
+        self._model.eval()
+        validation_loss = step.judged_loss(self._sides.validation_batches())
+        is_last_stage = at.stage == self._training.last_stage
+        score = self._sides.score(step) if is_last_stage else None
+        epoch = Epoch(at.stage, at.epoch + 1, float(np.mean(at.losses)), validation_loss, score)
+        if is_last_stage:
+            by_loss = self._training.selection == "validation_loss"
+            value = validation_loss if by_loss else score
+            self._selector.look(epoch.epoch, value, self._changed)
+        kept.epochs.append(epoch)
+        kept.log.epoch(asdict(epoch), clips_per_second=clips_per_second)
+
+    def _note_step(
+        self, at: _Position, loss: float, stepper: Stepper, kept: _Kept, *, n_steps: int
+    ) -> None:
+        kept.log.step(
+            stage=at.stage,
+            epoch=at.epoch + 1,
+            step=at.epoch * n_steps + at.step + 1,
+            training_loss=loss,
+            learning_rate=stepper.learning_rate,
+            scale=math.exp(float(self._model.log_scale.detach())),
+        )
+
+    def _show(self, at: _Position, *, n_steps: int, batch_clips: int) -> None:
+        if self._world.writes:
+            n_done = (at.epoch * n_steps + at.step) * batch_clips
+            self._progress(
+                f"train {at.stage}", n_done, self._n_epochs(at.stage) * n_steps * batch_clips
             )
 
     def _n_epochs(self, stage: str) -> int:
         return self._training.frame_epochs if stage == "frames" else self._training.epochs
 
-    def _steps_per_epoch(self) -> int:
-        return max(1, self._n_learn // self._training.batch_clips)
+    def _prepare(self, stage: str) -> Stepper:
+        """Choose what a stage trains, remember its names, and make its optimiser."""
+        training = self._training
+        if stage == "clips" and training.towers == "lora":
+            add_adapters(
+                self._model,
+                rank=training.lora_rank,
+                alpha=training.lora_alpha,
+                seed=derived_seed(self._seed, 8),
+            )
+            self._model.to(self._device)
+        chosen = choose_tensors(self._model, stage=stage, training=training)
+        self.trained |= {t.name: t.parameter.numel() for t in chosen}
+        if training.faithful and stage == "clips" and training.towers == "trained":
+            self._half = [p for p in half_precision_tensors(self._model) if p.requires_grad]
+            round_to_half(self._half)
+        if training.compile:
+            self._compile(stage)
+        return Stepper(
+            chosen,
+            config=training.frame_optimiser if stage == "frames" else training.optimiser,
+            n_epochs=self._n_epochs(stage),
+            steps_per_epoch=self._sides.n_steps,
+            decay_all=training.faithful,
+        )
 
-    def _trains_towers(self, stage: str) -> bool:
-        return stage == "frames" or self._training.towers == "trained"
-
-    def _choose(self, stage: str) -> list[nn.Parameter]:
-        """Freeze and free parameters for a stage; remember the names of those that train."""
-        chosen = []
-        for name, parameter in self._model.named_parameters():
-            if parameter is self._model.log_scale:
-                trains = True
-            elif name.startswith("clip."):
-                trains = self._trains_towers(stage)
-            else:
-                trains = stage == "clips"
-            parameter.requires_grad_(trains)
-            if trains:
-                chosen.append(parameter)
-                if name not in self.trained:
-                    self.trained.append(name)
-        return chosen
+    def _compile(self, stage: str) -> None:
+        if stage == "clips":
+            self._model.temporal.compile()
+        if trains_towers(stage, self._training):
+            image_tower = self._model.clip.visual
+            assert isinstance(image_tower, nn.Module)
+            image_tower.compile()
 
     def _changed(self) -> dict[str, Tensor]:
         """Return the tensors that training can have changed, buffers of the towers included."""
-        frozen = {n for n, _ in self._model.named_parameters()} - set(self.trained)
+        frozen = {n for n, _ in self._model.named_parameters()} - self.trained.keys()
         return {n: t for n, t in self._model.state_dict().items() if n not in frozen}
 
-    def _restore(self, changed: dict[str, Tensor]) -> None:
+    def _restore(self, changed: Mapping[str, Tensor]) -> None:
         load_strictly(
             self._model, {**self._model.state_dict(), **changed}, source="the training state"
         )
 
-    def _epoch(self, stage: str, epoch: int, stepper: Stepper, make_batch: Batch) -> Epoch:
-        # Everything random in an epoch follows from its number, so a resumed run repeats it.
-        epoch_seed = derived_seed(self._seed, 1, STAGES.index(stage), epoch)
-        rng = np.random.default_rng(epoch_seed)
-        torch.manual_seed(epoch_seed)
-        self._model.train()
-        self._model.clip.train(self._trains_towers(stage))
-        per_epoch, n_epochs = self._steps_per_epoch(), self._n_epochs(stage)
-        losses = []
-        for i, rows in enumerate(self._shuffled(rng)):
-            loss = self._loss(rows, make_batch, rng)
-            stepper.step(loss)
-            self._model.clamp_scale()
-            losses.append(loss.item())
-            self._progress(f"train {stage}", epoch * per_epoch + i + 1, n_epochs * per_epoch)
-        if not math.isfinite(sum(losses)):
-            raise InputError(
-                f"the training loss of stage {stage} is no longer finite in epoch {epoch + 1}: "
-                "lower its learning_rate"
-            )
-        return Epoch(stage, epoch + 1, float(np.mean(losses)), self._validation_loss(make_batch))
+    def _save(self, at: _Position, stepper: Stepper, kept: _Kept) -> None:
+        kept.state.save(
+            {
+                **asdict(at),
+                "epochs": [asdict(e) for e in kept.epochs],
+                "model": self._changed(),
+                "stepper": stepper.state(),
+                "selector": self._selector.state(),
+                "log_bytes": kept.log.n_bytes,
+            }
+        )
 
-    def _shuffled(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        order = rng.permutation(self._n_learn)
-        size = min(self._training.batch_clips, self._n_learn)
-        for start in range(0, self._n_learn - size + 1, size):
-            yield order[start : start + size]
-
-    def _validation_loss(self, make_batch: Batch) -> float | None:
-        n = len(self._captions) - self._n_learn
-        if n < 2:
-            return None
-        self._model.eval()
-        size = min(self._training.batch_clips, n)
-        rng = np.random.default_rng(derived_seed(self._seed, 2))
-        order = self._n_learn + rng.permutation(n)
-        with torch.no_grad():
-            losses = [
-                float(self._loss(order[i : i + size], make_batch, rng))
-                for i in range(0, n - size + 1, size)
-            ]
-        return float(np.mean(losses))
-
-    def _loss(self, rows: np.ndarray, make_batch: Batch, rng: np.random.Generator) -> Tensor:
-        clips, texts = make_batch(rows, rng)
-        ids = torch.from_numpy(self._caption_ids[rows]).to(self._device)
-        return contrastive_loss(clips, texts, self._model.log_scale.exp(), ids[:, None] == ids)
-
-    def _texts(self, rows: np.ndarray) -> Tensor:
-        tokens = self._tokenizer([self._captions[r] for r in rows]).to(self._device)
-        return self._model.encode_text(tokens)
-
-    def _encode(self, frames: np.ndarray) -> Tensor:
-        pictures = torch.from_numpy(frames).to(self._device)
-        return self._model.encode_frames(normalise(pictures, self._preprocessing))
-
-    def _frame_batch(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Embed one frame from the middle of each clip."""
-        window = self._training.frame_window
-        chosen = [
-            frames[int(len(frames) * ((1 - window) / 2 + window * rng.random()))]
-            for frames in self._frames.get(rows.tolist())
-        ]
-        images = nn.functional.normalize(self._encode(np.stack(chosen)), dim=-1)
-        return images, self._texts(rows)
-
-    def _clip_batches(self) -> Batch:
-        return self._clip_batch if self._trains_towers("clips") else self._cached_clip_batches()
-
-    def _clip_batch(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Embed whole clips through the image tower."""
-        clips = self._frames.get(rows.tolist())
-        lengths = [len(c) for c in clips]
-        vectors = self._encode(np.concatenate(clips)).split(lengths)
-        frames = nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
-        places = torch.arange(frames.shape[1], device=self._device)
-        valid = places < torch.tensor(lengths, device=self._device)[:, None]
-        return self._model.encode_sequences(frames, valid), self._texts(rows)
-
-    def _cached_clip_batches(self) -> Batch:
-        """Encode every frame and caption once, for all epochs with frozen towers."""
-        self._model.eval()
-        vectors: list[np.ndarray] = []
-        texts: list[Tensor] = []
-        with torch.no_grad():
-            for start in range(0, len(self._captions), 32):
-                rows = np.arange(start, min(start + 32, len(self._captions)))
-                for frames in self._frames.get(rows.tolist()):
-                    vectors.append(self._encode(frames).float().cpu().numpy())
-                texts.append(self._texts(rows))
-                self._progress("encode clips", int(rows[-1]) + 1, len(self._captions))
-        text_vectors = torch.cat(texts)
-
-        def batch(rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-            frames, valid = pad_sequences([vectors[r] for r in rows])
-            clips = self._model.encode_sequences(
-                torch.from_numpy(frames).to(self._device), torch.from_numpy(valid).to(self._device)
-            )
-            return clips, text_vectors[torch.from_numpy(rows).to(self._device)]
-
-        return batch
+    def _finish(self) -> None:
+        if self._selector.best_tensors:
+            self._restore(self._selector.best_tensors)
+        if self._training.epochs and self._training.towers == "lora":
+            self.merged = merge_adapters(self._model)
+        self._model.requires_grad_(False).eval()

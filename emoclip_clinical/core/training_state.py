@@ -1,4 +1,4 @@
-"""The state of a training after its last complete epoch, kept on disk for `resume`."""
+"""The state of an unfinished training, kept on disk for `resume`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,24 @@ class TrainingState:
         The file; its folder is made when it is first written.
     fingerprint : str
         Settings, seed and clips; a state of another fingerprint is refused.
+    writes : bool
+        False on all processes but the first: then nothing is written or removed.
     """
 
     path: Path
     fingerprint: str
+    writes: bool = True
 
     def save(self, payload: dict[str, Any]) -> None:
         """Replace the state; a reader sees the old one or the new one, never half."""
+        if not self.writes:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        torch.save({"fingerprint": self.fingerprint, **payload}, part)
+        with part.open("wb") as file:
+            torch.save({"fingerprint": self.fingerprint, **payload}, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, self.path)
 
     def load(self) -> dict[str, Any] | None:
@@ -40,18 +48,19 @@ class TrainingState:
         Raises
         ------
         InputError
-            If it belongs to a training with other settings, seed or clips.
+            If it belongs to a training with other settings, seed, clips or number of processes.
         """
         if not self.path.is_file():
             return None
         payload: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         if payload["fingerprint"] != self.fingerprint:
             raise InputError(
-                "the interrupted training used other settings, seed or clips than this one: "
-                "start again without --resume"
+                "the interrupted training used other settings, seed or clips than this one, or "
+                "another number of processes: start again without --resume"
             )
         return payload
 
     def remove(self) -> None:
         """Forget the state, once the model folder is written."""
-        self.path.unlink(missing_ok=True)
+        if self.writes:
+            self.path.unlink(missing_ok=True)
