@@ -174,7 +174,7 @@ class Ratings:
     items : tuple of str
         Columns whose sum the target is.
     keys : DataFrame of shape (n_visits, 2)
-        ``participant_id`` and ``session_id``; no pair stands twice.
+        ``participant_id`` and ``session_id``; no pair stands twice unless `rater_ids` is given.
     values : ndarray of shape (n_visits,)
         Scale points, never NaN; who lacks a rating stands in `excluded`.
     minimum, maximum : float or None
@@ -185,6 +185,14 @@ class Ratings:
         Every column of the file beside the keys, as read; the target's items are among them.
     warnings : tuple of str
         What the user should know about how the ratings were read.
+    prorated : ndarray of bool, shape (n_visits,), or None
+        Whether missing items of the row were replaced by the mean of its others; None stands for
+        no row.
+    rater_ids : tuple of str, length n_visits, or None
+        Who rated each row, where the raters of a visit are kept as repeated measures.
+    per_rater : DataFrame or None
+        ``participant_id, session_id, rater_id, value``: each rater's own score of each visit,
+        whatever became of them in `values`; None where no rater is named.
     """
 
     target: str
@@ -196,6 +204,9 @@ class Ratings:
     excluded: pd.DataFrame
     covariates: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    prorated: np.ndarray | None = None
+    rater_ids: tuple[str, ...] | None = None
+    per_rater: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

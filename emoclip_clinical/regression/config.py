@@ -44,8 +44,20 @@ class RegressionConfig(BaseModel):
     where: dict[str, str | int | float] = Field(
         default_factory=dict, description="Only visits whose rating columns have these values."
     )
+    raters: Literal["mean", "first", "repeated"] = Field(
+        default="mean",
+        description="Several raters of a visit: their mean, the first in the file, or a row each.",
+    )
+    missing_items: Literal["complete", "prorate"] = Field(
+        default="complete",
+        description="Scores of complete items only, or prorated from the scale's share of them.",
+    )
     feature_columns: tuple[str, ...] = Field(
         default=(), description="Patterns (with *, ?, []) of feature columns; empty means all."
+    )
+    impute: Literal["none", "median"] = Field(
+        default="none",
+        description="Visits with a missing feature are left out, or filled in inside the folds.",
     )
 
     @field_validator("alphas")

@@ -35,7 +35,7 @@ class Design:
     feature_names : tuple of str
         Names of the columns of `X`.
     X : ndarray of shape (n_visits, n_features)
-        Features, never NaN.
+        Features; NaN only where missing values are filled in inside the folds.
     y : ndarray of shape (n_visits,)
         Ratings in scale points.
     subjects : ndarray of int, shape (n_visits,)
@@ -54,6 +54,15 @@ class Design:
         What the user should know.
     source : mapping
         What made the features.
+    prorated : ndarray of bool, shape (n_visits,), or None
+        Whether missing items of the row's rating were replaced by the mean of its others; None
+        stands for no row.
+    rater_ids : tuple of str, length n_visits, or None
+        Who rated each row, where the raters of a visit are kept as repeated measures: then a visit
+        has several rows.
+    per_rater : DataFrame or None
+        ``participant_id, session_id, rater_id, value``: each rater's own score of the visits of the
+        analysis; None where no rater is named.
     """
 
     target: str
@@ -71,6 +80,9 @@ class Design:
     flow: pd.DataFrame
     warnings: tuple[str, ...]
     source: Mapping[str, object]
+    prorated: np.ndarray | None = None
+    rater_ids: tuple[str, ...] | None = None
+    per_rater: pd.DataFrame | None = None
 
     @property
     def n_subjects(self) -> int:
@@ -96,16 +108,15 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
         visits, or if a feature is the target or one of its items.
     """
     features, ratings = _same_sessions(features, ratings)
-    left, right = pd.MultiIndex.from_frame(features.keys), pd.MultiIndex.from_frame(ratings.keys)
-    both = left.intersection(right).sort_values()
-    if len(both) == 0:
+    in_features, in_ratings = _matched(features.keys, ratings.keys)
+    if not len(in_ratings):
         raise InputError(_no_match(features, ratings))
-    in_features, in_ratings = left.get_indexer(both), right.get_indexer(both)
     keys = features.keys.iloc[in_features].reset_index(drop=True)
     X = features.values.iloc[in_features].to_numpy(dtype=np.float64)
     y = np.asarray(ratings.values, dtype=np.float64)[in_ratings]
     names = tuple(str(c) for c in features.values.columns)
-    _refuse_leaks(X, y, names, ratings)
+    covariates = ratings.covariates.iloc[in_ratings].reset_index(drop=True)
+    _refuse_leaks(X, y, names, ratings, covariates)
     subjects = np.unique(keys["participant_id"].to_numpy(dtype=str), return_inverse=True)[1]
     excluded = _excluded(features, ratings)
     return Design(
@@ -119,12 +130,38 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
         y=y,
         subjects=subjects,
         weights=1.0 / np.bincount(subjects)[subjects],
-        covariates=ratings.covariates.iloc[in_ratings].reset_index(drop=True),
+        covariates=covariates,
         excluded=excluded,
         flow=_flow(features, ratings, keys, excluded),
         warnings=(*features.warnings, *ratings.warnings, *_exclusion_warnings(excluded)),
         source=features.source,
+        prorated=None if ratings.prorated is None else ratings.prorated[in_ratings],
+        rater_ids=(
+            None
+            if ratings.rater_ids is None
+            else tuple(ratings.rater_ids[i] for i in in_ratings.tolist())
+        ),
+        per_rater=_of_visits(ratings.per_rater, keys),
     )
+
+
+def _matched(left: pd.DataFrame, right: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of either side that match, by participant, session, and row of the right."""
+    by_visit = {visit: row for row, visit in enumerate(left.itertuples(index=False, name=None))}
+    pairs = sorted(
+        (visit, row)
+        for row, visit in enumerate(right.itertuples(index=False, name=None))
+        if visit in by_visit
+    )
+    rows = np.array([row for _, row in pairs], dtype=np.int64)
+    return np.array([by_visit[visit] for visit, _ in pairs], dtype=np.int64), rows
+
+
+def _of_visits(table: pd.DataFrame | None, keys: pd.DataFrame) -> pd.DataFrame | None:
+    if table is None:
+        return None
+    inside = pd.MultiIndex.from_frame(table[list(KEY_COLUMNS)]).isin(_visits(keys))
+    return table[inside].reset_index(drop=True)
 
 
 def _same_sessions(features: FeatureTable, ratings: Ratings) -> tuple[FeatureTable, Ratings]:
@@ -184,20 +221,50 @@ def _no_match(features: FeatureTable, ratings: Ratings) -> list[str]:
     return [f"features and ratings have no visit in common: {'; '.join(sides)}", *more]
 
 
-def _refuse_leaks(X: np.ndarray, y: np.ndarray, names: tuple[str, ...], ratings: Ratings) -> None:
-    own = {*ratings.items, ratings.target, ratings.target.rpartition(".")[2]}
-    faults = [f"feature {n!r} is the target or one of its items" for n in names if n in own]
-    if len(y) >= LEAKING_MINIMUM_ROWS and np.ptp(y) > 0:
-        centred = X - X.mean(axis=0)
-        spread = np.sqrt((centred**2).sum(axis=0) * ((y - y.mean()) ** 2).sum())
-        product = np.abs(centred.T @ (y - y.mean()))
-        faults += [
-            f"feature {names[i]!r} repeats the target (|r| = {product[i] / spread[i]:.4f})"
-            for i in np.flatnonzero(product > LEAKING_CORRELATION * spread)
-            if names[i] not in own
-        ]
+def _refuse_leaks(
+    X: np.ndarray,
+    y: np.ndarray,
+    names: tuple[str, ...],
+    ratings: Ratings,
+    covariates: pd.DataFrame,
+) -> None:
+    """Refuse features that are the target or one of its items, by name or by value."""
+    bare = ratings.target.removeprefix("percent_change(").removesuffix(")")
+    named = {n.casefold() for n in (*ratings.items, ratings.target, bare, bare.rpartition(".")[2])}
+    faults = {
+        n: f"feature {n!r} is the target or one of its items"
+        for n in names
+        if n.casefold() in named
+    }
+    items = {i.casefold() for i in ratings.items}
+    outcomes = {"the target": y} | {
+        f"the item {c}": covariates[c].to_numpy(dtype=np.float64)
+        for c in covariates.columns
+        if c.casefold() in items and covariates[c].dtype == np.float64
+    }
+    for what, values in outcomes.items():
+        r = _correlations(X, values)
+        for i in np.flatnonzero(np.abs(r) > LEAKING_CORRELATION):
+            faults.setdefault(
+                names[i], f"feature {names[i]!r} repeats {what} (|r| = {abs(r[i]):.4f})"
+            )
     if faults:
-        raise InputError(faults)
+        raise InputError([faults[n] for n in names if n in faults])
+
+
+def _correlations(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return r of each column with y over the rows that have both; NaN where it says nothing."""
+    found = np.full(X.shape[1], np.nan)
+    there = ~np.isnan(X) & ~np.isnan(y)[:, np.newaxis]
+    n = there.sum(axis=0)
+    share = np.divide(there, n, out=np.zeros(X.shape), where=n > 0)
+    filled, target = np.where(there, X, 0.0), np.where(np.isnan(y), 0.0, y)
+    centred = np.where(there, X - (share * filled).sum(axis=0), 0.0)
+    deviation = np.where(there, target[:, np.newaxis] - share.T @ target, 0.0)
+    sums = (centred**2).sum(axis=0) * (deviation**2).sum(axis=0)
+    sayable = (n >= LEAKING_MINIMUM_ROWS) & (sums > 0)
+    np.divide((centred * deviation).sum(axis=0), np.sqrt(sums), out=found, where=sayable)
+    return found
 
 
 def _excluded(features: FeatureTable, ratings: Ratings) -> pd.DataFrame:
@@ -247,7 +314,10 @@ def _flow(
     if outside.empty:
         steps = [step for step in steps if step[0] != "selected"]
     return pd.DataFrame(
-        [(name, keys["participant_id"].nunique(), len(keys)) for name, keys in steps],
+        [
+            (name, keys["participant_id"].nunique(), len(keys.drop_duplicates()))
+            for name, keys in steps
+        ],
         columns=["step", "participants", "visits"],
     )
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from emoclip_clinical.records import InputError, participant_label, session_label
+from emoclip_clinical.records import KEY_COLUMNS, InputError, participant_label, session_label
 from emoclip_clinical.tables import Table, limit_faults
+
+RATER = "rater_id"
 
 
 @dataclass(frozen=True)
 class KeyedTable:
-    """A table with one row a visit.
+    """A table with one row a visit, or a row a visit and rater.
 
     Attributes
     ----------
@@ -20,10 +22,13 @@ class KeyedTable:
         The table as read; messages quote its own spelling.
     keys : DataFrame of shape (n_rows, 2)
         Canonical ``participant_id`` and ``session_id``; the latter empty where there is none.
+    raters : Series of str, length n_rows, or None
+        Who rated; None where the table does not say.
     """
 
     table: Table
     keys: pd.DataFrame
+    raters: pd.Series | None = None
 
     @property
     def has_sessions(self) -> bool:
@@ -33,7 +38,13 @@ class KeyedTable:
     @property
     def columns(self) -> list[str]:
         """Columns beside the keys."""
-        return [c for c in self.table.frame.columns if c not in self.keys.columns]
+        known = {*KEY_COLUMNS, RATER} if self.raters is not None else set(KEY_COLUMNS)
+        return [c for c in self.table.frame.columns if c not in known]
+
+    @property
+    def row_keys(self) -> pd.DataFrame:
+        """The keys that no two rows share: the visit, and the rater where one is named."""
+        return self.keys if self.raters is None else self.keys.assign(**{RATER: self.raters})
 
     def visit(self, index: int) -> str:
         """Return ``participant 's014', row 15 of ratings.csv`` in the file's own spelling."""
@@ -43,20 +54,27 @@ class KeyedTable:
 def visit_text(table: Table, index: int) -> str:
     """Name a row for a message: participant, session if there is one, row and file."""
     session = table.frame["session_id"].iloc[index] if "session_id" in table.frame else None
-    between = f", session {session!r}" if session is not None else ""
+    between = f", session {session!r}" if isinstance(session, str) else ""
     participant = table.frame["participant_id"].iloc[index]
     return f"participant {participant!r}{between}, {table.place(index)}"
 
 
-def key_table(table: Table) -> tuple[KeyedTable, list[str]]:
+def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[str]]:
     """Make the keys of a table canonical.
+
+    Parameters
+    ----------
+    table : Table
+        With a column ``participant_id``.
+    raters : bool
+        Whether several rows a visit are let through where ``rater_id`` tells them apart.
 
     Returns
     -------
     KeyedTable
-        Rows with a faulty identifier have empty keys; use it only where there are no faults.
+        Rows with a faulty identifier have empty keys; use them only where there are no faults.
     list of str
-        Every identifier that can not be used, and every visit that stands twice.
+        Every identifier that can not be used, and every row whose keys stand twice.
     """
     faults: list[str] = []
     participants: list[str] = []
@@ -64,29 +82,36 @@ def key_table(table: Table) -> tuple[KeyedTable, list[str]]:
     spelled = table.frame["session_id"] if "session_id" in table.frame else [None] * len(table.rows)
     pairs = zip(table.frame["participant_id"].tolist(), list(spelled), strict=True)
     for index, (participant, session) in enumerate(pairs):
-        try:
-            participants.append(participant_label(participant))
-            sessions.append("" if session is None else session_label(session))
-        except InputError as error:
-            faults.append(f"{error} ({table.place(index)})")
-            del participants[index:]
-            participants.append("")
-            sessions.append("")
+        visit = ("", "")
+        if isinstance(participant, str):
+            try:
+                label = participant_label(participant)
+                visit = (label, session_label(session) if isinstance(session, str) else "")
+            except InputError as error:
+                faults.append(f"{error} ({table.place(index)})")
+        participants.append(visit[0])
+        sessions.append(visit[1])
     keys = pd.DataFrame({"participant_id": participants, "session_id": sessions}, dtype=object)
-    return KeyedTable(table, keys), limit_faults(faults) + limit_faults(_doubled(table, keys))
+    named: pd.Series | None = None
+    if raters and RATER in table.frame:
+        named = table.frame[RATER]
+        faults += [f"{RATER} is empty ({table.place(int(i))})" for i in named[named.isna()].index]
+        named = named.fillna("")
+    keyed = KeyedTable(table, keys, named)
+    return keyed, limit_faults(faults) + limit_faults(_doubled(keyed))
 
 
-def _doubled(table: Table, keys: pd.DataFrame) -> list[str]:
-    raters = "; ratings of several raters can not be combined yet: keep one row a visit"
-    hint = raters if "rater_id" in table.frame else ""
+def _doubled(keyed: KeyedTable) -> list[str]:
+    table = keyed.table
     faults = []
-    for (participant, _), rows in keys.groupby(["participant_id", "session_id"], sort=False):
-        if len(rows) < 2 or participant == "":
+    for values, rows in keyed.row_keys.groupby(list(keyed.row_keys.columns), sort=False):
+        if len(rows) < 2 or values[0] == "":
             continue
         places = [str(table.rows[i]) for i in rows.index]
         first = visit_text(table, int(rows.index[0])).rsplit(", row ", 1)[0]
+        rater = f", rater {values[2]!r}" if keyed.raters is not None else ""
         faults.append(
-            f"{first} stands {len(rows)} times in {table.name} "
-            f"(rows {', '.join(places[:-1])} and {places[-1]}){hint}"
+            f"{first}{rater} stands {len(rows)} times in {table.name} "
+            f"(rows {', '.join(places[:-1])} and {places[-1]})"
         )
     return faults

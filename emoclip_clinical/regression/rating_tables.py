@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError
-from emoclip_clinical.regression.keyed import KeyedTable, key_table
-from emoclip_clinical.tables import read_table
+from emoclip_clinical.regression.keyed import RATER, KeyedTable, key_table
+from emoclip_clinical.regression.side_cars import SideCar, read_side_car
+from emoclip_clinical.tables import scan_table
 
 PARTICIPANTS = "participants.tsv"
 
@@ -45,11 +46,14 @@ class RatingTables:
         where several files have a column of that name.
     ambiguous : dict of str to tuple of str
         Names that several files share, with the qualified names to choose from.
+    side_cars : tuple of mapping
+        What the JSON file beside each of `sources` says of its columns; empty where there is none.
     """
 
     sources: tuple[KeyedTable, ...]
     columns: dict[str, Column]
     ambiguous: dict[str, tuple[str, ...]]
+    side_cars: tuple[SideCar, ...] = ()
 
 
 def load_rating_tables(path: str | Path, *, encoding: str | None = None) -> RatingTables:
@@ -62,20 +66,46 @@ def load_rating_tables(path: str | Path, *, encoding: str | None = None) -> Rati
     InputError
         With every fault of all files: unreadable tables, identifiers, visits that stand twice.
     """
-    files = _files(Path(path))
+    tables, faults = scan_rating_tables(path, encoding=encoding)
+    if faults or tables is None:
+        raise InputError(faults)
+    return tables
+
+
+def scan_rating_tables(
+    path: str | Path, *, encoding: str | None = None
+) -> tuple[RatingTables | None, list[str]]:
+    """Read what can be read of the ratings, and say what can not.
+
+    Returns
+    -------
+    RatingTables or None
+        None where not every file could be read at least in part.
+    list of str
+        Every fault; where there is one, the tables serve only to look for more.
+    """
+    try:
+        files = _files(Path(path))
+    except InputError as error:
+        return None, list(error.faults)
     faults: list[str] = []
     sources: list[KeyedTable] = []
+    side_cars: list[SideCar] = []
     for file in files:
+        table, found = scan_table(file, encoding=encoding)
+        faults += found
         try:
-            keyed, key_faults = key_table(read_table(file, encoding=encoding))
+            side_cars.append(read_side_car(file))
         except InputError as error:
             faults += error.faults
-            continue
-        faults += key_faults
-        sources.append(keyed)
-    if faults:
-        raise InputError(faults)
-    return _named(sources, [file.stem for file in files])
+            side_cars.append({})
+        if table is not None and "participant_id" in table.frame and len(table.frame):
+            keyed, key_faults = key_table(table, raters=True)
+            faults += key_faults
+            sources.append(keyed)
+    if len(sources) < len(files):
+        return None, faults
+    return _named(sources, [file.stem for file in files], side_cars), faults
 
 
 def _files(path: Path) -> list[Path]:
@@ -95,7 +125,9 @@ def _files(path: Path) -> list[Path]:
     return files + (beside[:1] if bids else [])
 
 
-def _named(sources: Sequence[KeyedTable], stems: Sequence[str]) -> RatingTables:
+def _named(
+    sources: Sequence[KeyedTable], stems: Sequence[str], side_cars: Sequence[SideCar]
+) -> RatingTables:
     found = [(i, name) for i, source in enumerate(sources) for name in source.columns]
     count = Counter(name for _, name in found)
     columns: dict[str, Column] = {}
@@ -107,28 +139,44 @@ def _named(sources: Sequence[KeyedTable], stems: Sequence[str]) -> RatingTables:
         else:
             columns[qualified] = Column(index, name)
             ambiguous[name] = (*ambiguous.get(name, ()), qualified)
-    return RatingTables(tuple(sources), columns, ambiguous)
+    return RatingTables(tuple(sources), columns, ambiguous, tuple(side_cars))
 
 
 def combine(tables: RatingTables, rated: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put the columns of all files side by side, a row for each visit that was rated.
 
-    The visits are those of the files that hold the rated columns. Columns of other files are
-    joined by visit, or by participant where either file names no sessions and the other has one
-    row a participant; a column that can not be joined without a guess is left out.
+    The visits are those of the files that hold the rated columns; where those files name raters,
+    there is a row for each visit and rater. Columns of other files are joined by visit, or by
+    participant where either file names no sessions and the other has one row a participant; a
+    column that can not be joined without a guess is left out.
 
     Returns
     -------
-    keys : DataFrame of shape (n_visits, 2)
-    columns : DataFrame of shape (n_visits, n_columns)
+    keys : DataFrame of shape (n_rows, 2 or 3)
+        ``participant_id``, ``session_id``, and ``rater_id`` where raters are named.
+    columns : DataFrame of shape (n_rows, n_columns)
+
+    Raises
+    ------
+    InputError
+        If of the files that hold the rated columns only some name sessions, or raters.
     """
     first = sorted({tables.columns[name].source for name in rated})
-    sessions = {tables.sources[i].has_sessions for i in first}
-    if len(sessions) > 1:
-        names = ", ".join(tables.sources[i].table.name for i in first)
-        raise InputError(f"the target's items stand in {names}, of which only some have session_id")
-    keys = pd.concat([tables.sources[i].keys for i in first]).drop_duplicates()
-    keys = keys.sort_values(list(KEY_COLUMNS)).reset_index(drop=True)
+    rated_in = [tables.sources[i] for i in first]
+    names = ", ".join(source.table.name for source in rated_in)
+    faults = [
+        f"the target's items stand in {names}, of which only some have {column}"
+        for column, has in (
+            ("session_id", {source.has_sessions for source in rated_in}),
+            (RATER, {source.raters is not None for source in rated_in}),
+        )
+        if len(has) > 1
+    ]
+    if faults:
+        raise InputError(faults)
+    keys = pd.concat([source.row_keys for source in rated_in]).drop_duplicates()
+    # Stable: raters of one visit keep the order of the file.
+    keys = keys.sort_values(list(KEY_COLUMNS), kind="stable").reset_index(drop=True)
     parts: list[pd.DataFrame] = []
     for index, source in enumerate(tables.sources):
         named = {c.name: name for name, c in tables.columns.items() if c.source == index}
@@ -136,13 +184,20 @@ def combine(tables: RatingTables, rated: Sequence[str]) -> tuple[pd.DataFrame, p
         on = _joined_by(keys, source)
         if on is None:
             continue
-        right = pd.concat([source.keys[on], right], axis=1)
+        right = pd.concat([source.row_keys[on], right], axis=1)
+        right = right[~right.duplicated(on)]
         parts.append(keys.merge(right, on=on, how="left")[list(named.values())])
     return keys, pd.concat(parts, axis=1)
 
 
 def _joined_by(keys: pd.DataFrame, source: KeyedTable) -> list[str] | None:
+    by = list(KEY_COLUMNS)
+    if source.raters is not None:
+        if RATER not in keys:
+            return None
+        by.append(RATER)
     if source.has_sessions == bool((keys["session_id"] != "").any()):
-        return list(KEY_COLUMNS)
-    once = not source.keys["participant_id"].duplicated().any()
-    return ["participant_id"] if once else None
+        return by
+    without = [column for column in by if column != "session_id"]
+    once = not source.row_keys[without].duplicated().any()
+    return without if once else None

@@ -2,225 +2,166 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from emoclip_clinical.records import InputError, Ratings
-from emoclip_clinical.regression.keyed import KeyedTable
-from emoclip_clinical.regression.rating_tables import RatingTables, combine, load_rating_tables
-from emoclip_clinical.regression.scales import Scale, scales
+from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
+from emoclip_clinical.regression.change import first_visits, percent_change
+from emoclip_clinical.regression.keyed import RATER
+from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
+from emoclip_clinical.regression.rating_checks import (
+    number_or_none,
+    source_faults,
+    target_faults,
+)
+from emoclip_clinical.regression.rating_tables import RatingTables, combine, scan_rating_tables
+from emoclip_clinical.regression.scales import Registry, scales
+from emoclip_clinical.regression.scoring import RatingRules, Scores, score_rows
+from emoclip_clinical.regression.selection import NOT_SELECTED, Where, selected_rows, spelled
 from emoclip_clinical.regression.targets import Target, resolve_target
-from emoclip_clinical.tables import limit_faults
 
-NOT_SELECTED = "not selected: "
-"""Beginning of the reason of visits that a selection (``where``) left out."""
+__all__ = ["NOT_SELECTED", "read_ratings", "validate_ratings"]
 
 
 def read_ratings(
     path: str | Path,
     *,
     target: str,
-    where: Mapping[str, str | int | float] | None = None,
+    where: Where | None = None,
     encoding: str | None = None,
+    registry: Registry | None = None,
+    rules: RatingRules | None = None,
 ) -> Ratings:
     """Read one target from a ratings table or a BIDS phenotype folder.
 
     Parameters
     ----------
     path : path
-        A CSV, TSV or Parquet table, a phenotype TSV, or a folder of phenotype TSVs (beside which
-        ``participants.tsv`` is read for its covariates).
+        A CSV, TSV, Excel or Parquet table, a phenotype TSV, or a folder of phenotype TSVs (beside
+        which ``participants.tsv`` is read for its covariates, and each table's JSON side-car).
     target : str
-        A name of the scale registry, a sum of items (``N1+N3``), or a numeric column.
+        A name of the scale registry, a sum of items (``N1+N3``), a numeric column, or
+        ``percent_change(...)`` of a score.
     where : mapping of str to value, optional
         Only visits whose columns have these values; the others are excluded with that reason.
     encoding : str, optional
         Encoding of the text; UTF-8 by default.
+    registry : mapping of str to Scale, optional
+        The known scales; the shipped ones by default.
+    rules : RatingRules, optional
+        How raters and missing items are dealt with; the mean, and complete items, by default.
 
     Returns
     -------
     Ratings
-        Sums are made of complete items only; a visit with a missing item is in `excluded`.
+        A visit without a score is in `excluded`, with the reason.
 
     Raises
     ------
     InputError
-        With every fault at once: identifiers, doubled visits, missing columns, items out of range.
+        With every fault at once: unreadable rows, identifiers, doubled visits, missing columns,
+        items out of range, a form that the side-car contradicts.
     """
-    tables = load_rating_tables(path, encoding=encoding)
-    resolved = _resolved(target, tables)
-    keys, columns = combine(tables, resolved.items)
-    selected = _selected(columns, where or {}, tables)
-    faults = _item_faults(tables, resolved, keys[selected])
+    registry, rules, where = registry or scales(), rules or RatingRules(), where or {}
+    tables, faults = scan_rating_tables(path, encoding=encoding)
+    if tables is None:
+        raise InputError(faults)
+    try:
+        resolved = _resolved(target, tables, registry)
+        keys, columns = combine(tables, resolved.columns)
+        selectable = columns if RATER not in keys else columns.assign(**{RATER: keys[RATER]})
+        selected = selected_rows(selectable, where, ambiguous=tables.ambiguous)
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from None
+    faults += target_faults(tables, resolved, keys[selected], registry)
     if faults:
         raise InputError(faults)
-    items = columns[list(resolved.items)].map(_number_or_nan)
-    missing = items.isna().to_numpy()
-    kept = selected & ~missing.any(axis=1)
-    excluded = keys.assign(reason=_reasons(resolved, missing, selected, where or {}))[~kept]
-    if not kept.any():
-        raise InputError(f"target {resolved.name}: no visit has a complete rating")
-    return Ratings(
+    items = columns[list(resolved.columns)].map(_number_or_nan).to_numpy(dtype=np.float64)
+    scores = score_rows(resolved, items, missing_items=rules.missing_items)
+    kept = selected & ~np.isnan(scores.values)
+    combined = combine_raters(
+        keys[kept].reset_index(drop=True),
+        Scores(scores.values[kept], scores.prorated[kept]),
+        items[kept],
+        rule=rules.raters,
+    )
+    used = np.flatnonzero(kept)[combined.rows]
+    reasons = _reasons(resolved, np.isnan(items), selected, where)
+    rated = Ratings(
         target=resolved.name,
         items=resolved.items,
-        keys=keys[kept].reset_index(drop=True),
-        values=items[kept].sum(axis=1, skipna=False).to_numpy(),
+        keys=keys.iloc[used][list(KEY_COLUMNS)].reset_index(drop=True),
+        values=combined.values,
         minimum=resolved.minimum,
         maximum=resolved.maximum,
-        excluded=excluded.reset_index(drop=True),
-        covariates=columns[kept].reset_index(drop=True),
-        warnings=_visibility_warning(resolved),
+        excluded=_excluded(keys, kept, reasons),
+        covariates=_covariates(columns, used, resolved, combined),
+        warnings=(
+            *_visibility_warning(resolved),
+            *combined.warnings,
+            *_prorated_warning(combined),
+        ),
+        prorated=combined.prorated,
+        rater_ids=tuple(keys[RATER].iloc[used]) if _repeats(rules, keys) else None,
+        per_rater=combined.per_rater,
     )
+    if resolved.is_change:
+        rated = _changed(rated, resolved)
+    if not len(rated.values):
+        raise InputError(f"target {resolved.name}: no visit has a complete rating")
+    return rated
 
 
-def validate_ratings(path: str | Path, *, encoding: str | None = None) -> list[str]:
+def validate_ratings(
+    path: str | Path, *, encoding: str | None = None, registry: Registry | None = None
+) -> list[str]:
     """Return every fault of a ratings table or folder; an empty list if there is none.
 
     The items of every scale are checked that the columns hold completely, or of which they hold
-    the items of a whole sum.
+    the items of a whole score.
     """
-    try:
-        tables = load_rating_tables(path, encoding=encoding)
-    except InputError as error:
-        return list(error.faults)
-    faults: list[str] = []
-    for source in tables.sources:
-        for scale in scales().values():
-            known = [c for c in source.columns if c in scale.codes]
-            sums = [s.items for s in scale.sums]
-            if any(set(items) <= set(known) for items in (*sums, scale.codes)):
-                for item in known:
-                    faults += _scale_faults(source, item, scale, rows=None)
+    tables, faults = scan_rating_tables(path, encoding=encoding)
+    if tables is None:
+        return faults
+    for source, side_car in zip(tables.sources, tables.side_cars, strict=True):
+        faults += source_faults(source, side_car, registry or scales())
     return faults
 
 
-def _resolved(target: str, tables: RatingTables) -> Target:
+def _resolved(target: str, tables: RatingTables, registry: Registry) -> Target:
     if target in tables.ambiguous:
         choices = ", ".join(tables.ambiguous[target])
         raise InputError(f"target {target!r} stands in several files: write one of {choices}")
-    resolved = resolve_target(target, tables.columns)
-    if resolved.scale is None and len(resolved.items) == 1:
-        column = tables.columns[resolved.items[0]]
+    resolved = resolve_target(target, tables.columns, registry=registry)
+    empty = []
+    for item in resolved.columns:
+        column = tables.columns[item]
         source = tables.sources[column.source].table
-        if not source.is_numeric(column.name) and source.frame[column.name].isna().all():
-            raise InputError(f"target {target!r}: the column has no value in {source.name}")
+        if source.frame[column.name].isna().all():
+            empty.append(f"target {target!r}: column {item!r} has no value in {source.name}")
+    if empty:
+        raise InputError(empty)
     return resolved
 
 
-def _selected(
-    columns: pd.DataFrame, where: Mapping[str, str | int | float], tables: RatingTables
-) -> np.ndarray:
-    selected = np.ones(len(columns), dtype=bool)
-    faults = []
-    for name, wanted in where.items():
-        if name not in columns:
-            faults.append(f"selection {name}={wanted}: {_unknown_column(name, columns, tables)}")
-            continue
-        equal = _equals(columns[name], wanted)
-        if not equal.any():
-            values = sorted(
-                {f"{v:g}" if isinstance(v, float) else str(v) for v in columns[name].dropna()}
-            )
-            more = ", ..." if len(values) > 10 else ""
-            faults.append(
-                f"selection {name}={wanted}: no visit has this value; the column has "
-                f"{', '.join(values[:10]) or 'no values'}{more}"
-            )
-        selected &= equal
-    if faults:
-        raise InputError(faults)
-    if not selected.any():
-        raise InputError(f"selection {_spelled(where)}: no visit has all of these values")
-    return selected
-
-
-def _equals(column: pd.Series, wanted: str | int | float) -> np.ndarray:
-    if column.dtype == np.float64:
-        try:
-            return np.asarray(column.to_numpy() == float(wanted))
-        except ValueError:
-            return np.zeros(len(column), dtype=bool)
-    return np.array([value == str(wanted) for value in column.tolist()], dtype=bool)
-
-
-def _unknown_column(name: str, columns: pd.DataFrame, tables: RatingTables) -> str:
-    if name in tables.ambiguous:
-        return (
-            f"the column stands in several files: write one of {', '.join(tables.ambiguous[name])}"
-        )
-    near = difflib.get_close_matches(name, [str(c) for c in columns.columns], n=4)
-    return "there is no such column" + (f"; near names: {', '.join(near)}" if near else "")
-
-
-def _item_faults(tables: RatingTables, target: Target, selected: pd.DataFrame) -> list[str]:
-    chosen = pd.MultiIndex.from_frame(selected)
-    faults: list[str] = []
-    for item in target.items:
-        column = tables.columns[item]
-        source = tables.sources[column.source]
-        rows = pd.MultiIndex.from_frame(source.keys).isin(chosen)
-        if target.scale is not None:
-            faults += _scale_faults(source, column.name, target.scale, rows=rows)
-        elif not source.table.is_numeric(column.name):
-            faults += _number_faults(source, column.name, rows=rows)
-    return faults
-
-
-def _scale_faults(
-    source: KeyedTable, item: str, scale: Scale, *, rows: np.ndarray | None
-) -> list[str]:
-    wanted = f"item {item} must be an integer from {scale.item_minimum} to {scale.item_maximum}"
-    faults = []
-    for index, value in enumerate(source.table.frame[item].tolist()):
-        if value is None or value != value or (rows is not None and not rows[index]):
-            continue
-        number = _number(value)
-        whole = number is not None and number.is_integer()
-        if whole and scale.item_minimum <= number <= scale.item_maximum:  # type: ignore[operator]
-            continue
-        shown = f"{number:g}" if number is not None else repr(value)
-        faults.append(f"{wanted}, got {shown} ({source.visit(index)})")
-    return limit_faults(faults)
-
-
-def _number_faults(source: KeyedTable, column: str, *, rows: np.ndarray) -> list[str]:
-    return limit_faults(
-        [
-            f"target {column!r} must be a number, got {value!r} ({source.visit(index)})"
-            for index, value in enumerate(source.table.frame[column].tolist())
-            if rows[index] and value is not None and _number(value) is None
-        ]
-    )
-
-
-def _number(value: str | float) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _number_or_nan(value: str | float | None) -> float:
-    number = None if value is None else _number(value)
+def _number_or_nan(value: object) -> float:
+    number = number_or_none(value)
     return np.nan if number is None else number
 
 
-def _reasons(
-    target: Target,
-    missing: np.ndarray,
-    selected: np.ndarray,
-    where: Mapping[str, str | int | float],
-) -> list[str]:
+def _repeats(rules: RatingRules, keys: pd.DataFrame) -> bool:
+    return rules.raters == "repeated" and RATER in keys
+
+
+def _reasons(target: Target, missing: np.ndarray, selected: np.ndarray, where: Where) -> list[str]:
     reasons = []
     for row, inside in zip(missing, selected, strict=True):
         absent = [item for item, gone in zip(target.items, row, strict=True) if gone]
         if not inside:
-            reasons.append(f"{NOT_SELECTED}outside {_spelled(where)}")
+            reasons.append(f"{NOT_SELECTED}outside {spelled(where)}")
         elif absent and len(target.items) == 1:
             reasons.append(f"no rating: {target.items[0]} is missing")
         elif absent:
@@ -230,8 +171,65 @@ def _reasons(
     return reasons
 
 
-def _spelled(where: Mapping[str, str | int | float]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in where.items())
+def _excluded(keys: pd.DataFrame, kept: np.ndarray, reasons: list[str]) -> pd.DataFrame:
+    """Return the visits of which no row is kept, each once; a rater's reason before a selection."""
+    listed = keys[list(KEY_COLUMNS)].assign(reason=reasons)
+    there = pd.MultiIndex.from_frame(keys.loc[kept, list(KEY_COLUMNS)])
+    left = listed[~pd.MultiIndex.from_frame(listed[list(KEY_COLUMNS)]).isin(there)]
+    outside = left["reason"].str.startswith(NOT_SELECTED)
+    ordered = pd.concat([left[~outside], left[outside]])
+    once = ordered[~ordered.duplicated(list(KEY_COLUMNS))]
+    return once.sort_index().reset_index(drop=True)
+
+
+def _covariates(
+    columns: pd.DataFrame, used: np.ndarray, target: Target, combined: CombinedRaters
+) -> pd.DataFrame:
+    """Return every column of the rated rows; the target's items as the raters' rule made them."""
+    covariates = columns.iloc[used].reset_index(drop=True)
+    if combined.per_rater is None:
+        return covariates
+    items = {name: combined.items[:, k] for k, name in enumerate(target.columns)}
+    return covariates.assign(**items)
+
+
+def _changed(rated: Ratings, target: Target) -> Ratings:
+    """Turn scores into the per cent change since each subject's first visit."""
+    if rated.rater_ids is not None:
+        raise InputError(
+            f"target {target.name}: a change can not be counted with raters as repeated measures"
+        )
+    every = pd.concat([rated.keys, rated.excluded[list(KEY_COLUMNS)]], ignore_index=True)
+    first = first_visits(every)
+    n = len(rated.values)
+    values = np.concatenate([rated.values, np.full(len(every) - n, np.nan)])
+    floor = target.floor if target.floor is not None else np.nan
+    change = percent_change(values[first], values, floor=floor)[:n]
+    is_first = first[:n] == np.arange(n)
+    reasons = np.select(
+        [is_first, np.isnan(values[first])[:n], np.isnan(change)],
+        [
+            f"{NOT_SELECTED}first visit, from which the change is counted",
+            "no change: the first visit has no rating",
+            "no change: the first visit has no symptoms to lose",
+        ],
+        default="",
+    )
+    kept = reasons == ""
+    lost = rated.keys[~kept].assign(reason=reasons[~kept])
+    prorated = rated.prorated
+    if prorated is not None:
+        both = np.concatenate([prorated, np.zeros(len(every) - n, dtype=bool)])
+        prorated = (both | both[first])[:n][kept]
+    return replace(
+        rated,
+        keys=rated.keys[kept].reset_index(drop=True),
+        values=change[kept],
+        excluded=pd.concat([rated.excluded, lost], ignore_index=True),
+        covariates=rated.covariates[kept].reset_index(drop=True),
+        prorated=prorated,
+        per_rater=None,
+    )
 
 
 def _visibility_warning(target: Target) -> tuple[str, ...]:
@@ -241,3 +239,11 @@ def _visibility_warning(target: Target) -> tuple[str, ...]:
         f"{target.name}: a picture of the face shows none of its items "
         f"({', '.join(target.items)}); any correlation rests on something else",
     )
+
+
+def _prorated_warning(combined: CombinedRaters) -> tuple[str, ...]:
+    n = int(combined.prorated.sum())
+    if not n:
+        return ()
+    rows = "1 rating is" if n == 1 else f"{n} ratings are"
+    return (f"{rows} prorated: missing items were replaced by the mean of the others",)

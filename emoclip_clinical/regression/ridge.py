@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoclip_clinical.regression.folds import splits
+from emoclip_clinical.regression.imputation import filled, training_medians
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class TrainingSet:
         Eigenvectors; k is the smaller of n_train and n_features.
     values : ndarray of shape (k,)
         Eigenvalues, at least 0.
+    medians : ndarray of shape (n_features,)
+        Medians of the training rows, which stand in for missing values.
     """
 
     mean: np.ndarray
@@ -44,6 +47,7 @@ class TrainingSet:
     A: np.ndarray
     vectors: np.ndarray
     values: np.ndarray
+    medians: np.ndarray
 
     @property
     def is_dual(self) -> bool:
@@ -57,13 +61,16 @@ def decompose(X: np.ndarray, *, weight: np.ndarray) -> TrainingSet:
     Parameters
     ----------
     X : ndarray of shape (n_train, n_features)
+        Missing values (NaN) are filled in with the medians of these rows.
     weight : ndarray of shape (n_train,), above 0
     """
+    medians = training_medians(X)
+    X = filled(X, medians)
     mean, scale = _weighted_scale(X, weight)
     A = (X - mean) / scale * np.sqrt(weight)[:, np.newaxis]
     gram = A @ A.T if A.shape[0] < A.shape[1] else A.T @ A
     values, vectors = np.linalg.eigh(gram)
-    return TrainingSet(mean, scale, weight, A, vectors, np.maximum(values, 0.0))
+    return TrainingSet(mean, scale, weight, A, vectors, np.maximum(values, 0.0), medians)
 
 
 def prediction_matrices(
@@ -77,7 +84,7 @@ def prediction_matrices(
         Each row sums to 1: the intercept, which is not penalised, is the weighted mean rating.
     """
     root = np.sqrt(training.weight)
-    Z = (X_test - training.mean) / training.scale
+    Z = (filled(X_test, training.medians) - training.mean) / training.scale
     if training.is_dual:
         left = Z @ training.A.T @ training.vectors
         right = training.vectors.T * root

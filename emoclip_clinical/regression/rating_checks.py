@@ -1,0 +1,171 @@
+"""What is wrong with the values of a target's items: ranges, forms, side-cars, text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.regression.keyed import KeyedTable
+from emoclip_clinical.regression.rating_tables import RatingTables
+from emoclip_clinical.regression.scales import Registry, Scale
+from emoclip_clinical.regression.side_cars import SideCar, derived_columns, side_car_faults
+from emoclip_clinical.regression.targets import Target
+from emoclip_clinical.tables import limit_faults
+
+
+def target_faults(
+    tables: RatingTables, target: Target, selected: pd.DataFrame, registry: Registry
+) -> list[str]:
+    """Return every fault of a target's columns in the selected rows.
+
+    Parameters
+    ----------
+    tables : RatingTables
+    target : Target
+        Found in the tables.
+    selected : DataFrame
+        Keys of the rows that count (with ``rater_id`` where raters are named); rows whose
+        identifiers are faulty are always checked.
+    registry : mapping of str to Scale
+        The known scales.
+    """
+    faults: list[str] = []
+    checked: set[int] = set()
+    chosen = pd.MultiIndex.from_frame(selected)
+    for item, name in zip(target.items, target.columns, strict=True):
+        column = tables.columns[name]
+        source = tables.sources[column.source]
+        if target.scale is not None and column.source not in checked:
+            checked.add(column.source)
+            faults += _form_faults(tables, column.source, target, registry)
+        identified = (source.keys["participant_id"] != "").to_numpy()
+        keys = source.row_keys if "rater_id" in selected else source.keys
+        rows = pd.MultiIndex.from_frame(keys[list(selected.columns)]).isin(chosen) | ~identified
+        if target.scale is not None:
+            faults += _range_faults(source, column.name, item, target.scale, rows=rows)
+        elif not source.table.is_numeric(column.name):
+            faults += _number_faults(source, column.name, rows=rows)
+    return faults + _derived_faults(tables, target)
+
+
+def source_faults(source: KeyedTable, side_car: SideCar, registry: Registry) -> list[str]:
+    """Return the faults of every scale of which a table holds all items, or a whole score.
+
+    Of several forms of one scale that the columns allow, the one with the fewest faults counts.
+    """
+    families: dict[str, list[Scale]] = {}
+    for scale in registry.values():
+        have = set(_columns_of(source, scale))
+        scores = [{*s.items, *s.minus} for s in scale.sums]
+        if any(wanted <= have for wanted in (*scores, set(scale.codes))):
+            families.setdefault(scale.family or scale.name, []).append(scale)
+    faults: list[str] = []
+    for forms in families.values():
+        candidates = [form for form in forms if not _strange_columns(source, form, registry)]
+        found = [_scale_faults(source, side_car, form) for form in candidates or forms]
+        fewest = min(found, key=len)
+        faults += fewest
+    return faults
+
+
+def number_or_none(value: object) -> float | None:
+    """Return a cell as a finite number; None where it is none."""
+    if value is None:
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _scale_faults(source: KeyedTable, side_car: SideCar, scale: Scale) -> list[str]:
+    columns = _columns_of(source, scale)
+    faults = side_car_faults(side_car, scale, columns=columns, file=source.table.name)
+    for code, column in columns.items():
+        faults += _range_faults(source, column, code, scale, rows=None)
+    return faults
+
+
+def _columns_of(source: KeyedTable, scale: Scale) -> dict[str, str]:
+    by_fold = {column.casefold(): column for column in source.columns}
+    found = {code: by_fold.get(code.casefold()) for code in scale.codes}
+    ordered = sorted((source.columns.index(c), code, c) for code, c in found.items() if c)
+    return {code: column for _, code, column in ordered}
+
+
+def _form_faults(tables: RatingTables, index: int, target: Target, registry: Registry) -> list[str]:
+    scale, source = target.scale, tables.sources[index]
+    if scale is None:
+        return []
+    located = dict(zip(target.items, target.columns, strict=True))
+    columns = {c: tables.columns[n].name for c, n in located.items()
+               if tables.columns[n].source == index}  # fmt: skip
+    faults = side_car_faults(
+        tables.side_cars[index], scale, columns=columns, file=source.table.name
+    )
+    strange = _strange_columns(source, scale, registry)
+    if strange:
+        faults.append(
+            f"{source.table.name}: there is a column {strange[0]!r}, which {scale.name} "
+            f"({scale.form}) does not have; name the form that was used"
+        )
+    return faults
+
+
+def _strange_columns(source: KeyedTable, scale: Scale, registry: Registry) -> list[str]:
+    """Columns that are items of another form of the scale and not of this one."""
+    if scale.family is None:
+        return []
+    own = {code.casefold() for code in scale.codes}
+    others = {
+        code.casefold()
+        for other in registry.values()
+        if other.family == scale.family
+        for code in other.codes
+    }
+    return [c for c in source.columns if c.casefold() in others - own]
+
+
+def _derived_faults(tables: RatingTables, target: Target) -> list[str]:
+    if len(target.items) < 2:
+        return []
+    derived = [
+        name
+        for name in target.columns
+        if derived_columns(
+            tables.side_cars[tables.columns[name].source], [tables.columns[name].name]
+        )
+    ]
+    return [
+        f"target {target.name}: the side-car says that {name} is derived from other columns, it is "
+        "not added"
+        for name in derived
+    ]
+
+
+def _range_faults(
+    source: KeyedTable, column: str, item: str, scale: Scale, *, rows: np.ndarray | None
+) -> list[str]:
+    low, high = scale.item_minimum, scale.item_maximum
+    wanted = f"item {item} must be an integer from {low} to {high}"
+    faults = []
+    for index, value in enumerate(source.table.frame[column].tolist()):
+        if value is None or value != value or (rows is not None and not rows[index]):
+            continue
+        number = number_or_none(value)
+        if number is not None and number.is_integer() and low <= number <= high:
+            continue
+        shown = f"{number:g}" if number is not None else repr(value)
+        faults.append(f"{wanted}, got {shown} ({source.visit(index)})")
+    return limit_faults(faults)
+
+
+def _number_faults(source: KeyedTable, column: str, *, rows: np.ndarray) -> list[str]:
+    return limit_faults(
+        [
+            f"target {column!r} must be a number, got {value!r} ({source.visit(index)})"
+            for index, value in enumerate(source.table.frame[column].tolist())
+            if rows[index] and value is not None and number_or_none(value) is None
+        ]
+    )

@@ -1,0 +1,61 @@
+"""What a study's protocol says of its ratings and features, read from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emoclip_clinical.records import FeatureTable, InputError, Ratings
+from emoclip_clinical.regression.features import read_features
+from emoclip_clinical.regression.ratings import read_ratings
+from emoclip_clinical.regression.scales import Registry, load_scales
+from emoclip_clinical.regression.scoring import RatingRules
+from emoclip_clinical.study.protocol import Study
+
+
+def study_scales(study: Study) -> Registry:
+    """Return the shipped scales and those of the study's own files.
+
+    Raises
+    ------
+    InputError
+        With every fault of the files.
+    """
+    return load_scales([study.path(name) for name in study.protocol.data.scales])
+
+
+def study_features(study: Study, path: Path) -> FeatureTable:
+    """Read features as the protocol wants them; see `read_features`."""
+    config = study.protocol.regression
+    return read_features(path, columns=config.feature_columns, impute=config.impute)
+
+
+def study_targets(study: Study, path: Path) -> list[Ratings]:
+    """Read every target of the protocol.
+
+    Raises
+    ------
+    InputError
+        With the faults of all of them, each once.
+    """
+    config = study.protocol.regression
+    registry = study_scales(study)
+    rules = RatingRules(raters=config.raters, missing_items=config.missing_items)
+    read: list[Ratings] = []
+    faults: list[str] = []
+    for target in config.targets:
+        try:
+            read.append(
+                read_ratings(
+                    path,
+                    target=target,
+                    where=config.where,
+                    encoding=study.protocol.data.encoding,
+                    registry=registry,
+                    rules=rules,
+                )
+            )
+        except InputError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        raise InputError(faults)
+    return read
