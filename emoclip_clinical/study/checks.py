@@ -9,10 +9,11 @@ from emoclip_clinical.core.clips import read_clips
 from emoclip_clinical.features.interviews import find_interviews
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.ratings import read_ratings, validate_ratings
+from emoclip_clinical.regression.ratings import validate_ratings
 from emoclip_clinical.study.history import record_look
 from emoclip_clinical.study.protocol import Study, open_study
 from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
+from emoclip_clinical.study.rated import study_scales, study_targets
 
 
 def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = utc_now) -> str:
@@ -73,15 +74,13 @@ def _rating_faults(study: Study, now: Clock) -> list[str]:
         now=now(),
     )
     path = study.path(protocol.data.ratings)
-    faults = validate_ratings(path, encoding=protocol.data.encoding)
-    for target in protocol.regression.targets:
-        try:
-            read_ratings(
-                path,
-                target=target,
-                where=protocol.regression.where,
-                encoding=protocol.data.encoding,
-            )
-        except InputError as error:
-            faults += [fault for fault in error.faults if fault not in faults]
+    try:
+        registry = study_scales(study)
+    except InputError as error:
+        return list(error.faults)
+    faults = validate_ratings(path, encoding=protocol.data.encoding, registry=registry)
+    try:
+        study_targets(study, path)
+    except InputError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
     return faults

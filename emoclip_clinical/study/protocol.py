@@ -33,6 +33,7 @@ class DataConfig(BaseModel):
     interviews: str = Field("interviews", description="A folder of videos, or an interviews.csv")
     ratings: str = Field("ratings.csv", description="A table, or a BIDS phenotype folder")
     encoding: str | None = Field(None, description="Of text tables; none: UTF-8")
+    scales: tuple[str, ...] = Field((), description="YAML files of scales beside the shipped ones")
     features: str = Field("features", description="What extract writes and regress reads")
     results: str = Field("results", description="What regress writes")
 

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from emoclip_clinical.records import InputError, Progress, Ratings, no_progress
+from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
 from emoclip_clinical.regression.design import join
-from emoclip_clinical.regression.features import read_features
-from emoclip_clinical.regression.ratings import read_ratings
 from emoclip_clinical.regression.results import write_results
 from emoclip_clinical.study.history import record_look
 from emoclip_clinical.study.protocol import Study
@@ -27,6 +25,7 @@ from emoclip_clinical.study.provenance import (
     tree_sha256,
     utc_now,
 )
+from emoclip_clinical.study.rated import study_features, study_targets
 from emoclip_clinical.study.report import render_report
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def run_regress(
     started = now()
     features = features or study.path(data.features)
     ratings = ratings or study.path(data.ratings)
-    table = read_features(features, columns=config.feature_columns)
+    table = study_features(study, features)
     record_look(
         study.folder,
         command=command,
@@ -212,7 +211,7 @@ def run_regress(
         settings_sha256=json_sha256(protocol.model_dump(mode="json")),
         now=started,
     )
-    designs = [join(table, rated) for rated in _all_targets(study, ratings)]
+    designs = [join(table, rated) for rated in study_targets(study, ratings)]
     estimates = adjust_family(
         [estimate(d, config=config, seed=protocol.seed, progress=progress) for d in designs]
     )
@@ -262,28 +261,6 @@ def run_study(
 def target_folder(name: str) -> str:
     """Return a target's name as a folder's: `N1+N3` stays, a slash does not."""
     return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
-
-
-def _all_targets(study: Study, ratings: Path) -> list[Ratings]:
-    """Read every target, and list the faults of all of them before anything is estimated."""
-    config = study.protocol.regression
-    read: list[Ratings] = []
-    faults: list[str] = []
-    for target in config.targets:
-        try:
-            read.append(
-                read_ratings(
-                    ratings,
-                    target=target,
-                    where=config.where,
-                    encoding=study.protocol.data.encoding,
-                )
-            )
-        except InputError as error:
-            faults += [fault for fault in error.faults if fault not in faults]
-    if faults:
-        raise InputError(faults)
-    return read
 
 
 def _is_trained(study: Study) -> bool:
