@@ -86,8 +86,8 @@ def _caption(row: Row, *, with_captions: bool) -> tuple[str, str]:
     if len(row.cells) == 2:
         wanted = f"a caption is wanted, the row has clip and emotion alone ({row.where})"
         return NO_CAPTION if not with_captions else "", wanted if with_captions else ""
-    chinese, english = row.cells[2:]
-    if _CHINESE.search(english) and not (_CHINESE.search(chinese) and _is_latin(english)):
+    english = row.cells[3]
+    if _CHINESE.match(english):
         return english, (
             f"an English caption is wanted in the last cell, got {english!r} ({row.where}); does "
             "the Chinese caption hold the separator?"
@@ -95,12 +95,6 @@ def _caption(row: Row, *, with_captions: bool) -> tuple[str, str]:
     if with_captions and not english:
         return english, f"caption is empty ({row.where}); write {NO_CAPTION!r} where there is none"
     return english, ""
-
-
-def _is_latin(text: str) -> bool:
-    """Say whether most letters of a text are Latin: a stray character does not count."""
-    letters = [c for c in text if c.isalpha()]
-    return 2 * sum(c.isascii() for c in letters) > len(letters)
 
 
 def _clip(row: Row, caption: str, label: str, split: str, media: Path, source: ClipSource) -> Clip:

@@ -35,6 +35,7 @@ FORM = RowForm(
     widths=(3,),
     wanted="clip folder, number of frames, label",
     split=_from_the_right,
+    never_in_first="",
 )
 
 

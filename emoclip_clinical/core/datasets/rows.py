@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,12 +45,15 @@ class RowForm:
         The row's form in words, for messages.
     split : callable, optional
         From (row, separator) to cells; ``str.split`` by default.
+    never_in_first : str
+        Characters that the first cell can not hold: a row in which it does is parted otherwise.
     """
 
     separators: tuple[str, ...]
     widths: tuple[int, ...]
     wanted: str
     split: Callable[[str, str], list[str]] = str.split
+    never_in_first: str = ",;"
 
 
 def read_rows(
@@ -111,18 +115,24 @@ def _decoded(path: Path, encoding: str | None) -> str:
     if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig"):
         # Bytes that are not UTF-8 become surrogates, so that their rows can be named.
         return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="surrogateescape")
+    _check_encoding(encoding)
     if not content.isascii() and _is_utf8(content):
         # UTF-8 read as GBK gives other Chinese characters and no error.
         raise InputError(f"{path.name} is UTF-8, got encoding: {encoding}; leave encoding out")
     try:
         return content.decode(encoding).removeprefix("\ufeff")
-    except LookupError:
-        raise InputError(f"encoding {encoding!r} is unknown") from None
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise InputError(
             f"byte 0x{content[error.start]:02x} is not {encoding} (row {row} of {path.name})"
         ) from None
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise InputError(f"encoding {encoding!r} is unknown") from None
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -137,7 +147,7 @@ def _cells(line: str, form: RowForm) -> tuple[tuple[str, ...], str]:
     separator = next((s for s in form.separators if s in line.strip()), None)
     if separator is not None:
         cells = tuple(cell.strip() for cell in form.split(line.strip("\r"), separator))
-        if len(cells) in form.widths:
+        if len(cells) in form.widths and not set(cells[0]) & set(form.never_in_first):
             return cells, ""
     wanted = " or ".join(_NAMES[s] for s in form.separators)
     for other in ("\t", ";", ","):
