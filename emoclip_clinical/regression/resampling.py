@@ -95,7 +95,29 @@ def subject_interval(
         if np.isfinite(levels).all():
             low, high = np.percentile(drawn, 100 * levels)
             return Interval(float(low), float(high), "BCa")
-    return _percentile(drawn, confidence=confidence, name=name)
+    text = "the interval is a percentile interval; BCa is not defined for these resamples"
+    return percentile_interval(drawn, confidence=confidence, name=name, warnings=(text,))
+
+
+def percentile_interval(
+    drawn: np.ndarray, *, confidence: float, name: str = "r", warnings: tuple[str, ...] = ()
+) -> Interval:
+    """Return the percentile interval of resampled values, of which NaN are left out.
+
+    No interval where fewer than `MINIMUM_DEFINED_SHARE` are defined.
+
+    Parameters
+    ----------
+    drawn : ndarray of shape (n_resamples,)
+    confidence : float
+        Level, in (0, 1).
+    """
+    defined = drawn[np.isfinite(drawn)]
+    if len(defined) < MINIMUM_DEFINED_SHARE * len(drawn):
+        return no_interval(f"{name} is defined in only {len(defined)} of {len(drawn)} resamples")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(float(low), float(high), "percentile", warnings)
 
 
 def _bca_levels(
@@ -113,13 +135,3 @@ def _bca_levels(
         acceleration = np.nan if flat else cubed / (6 * squared**1.5)
         shifted = bias + ndtri(np.array([tail, 1 - tail]))
         return np.asarray(ndtr(bias + shifted / (1 - acceleration * shifted)))
-
-
-def _percentile(drawn: np.ndarray, *, confidence: float, name: str) -> Interval:
-    defined = drawn[np.isfinite(drawn)]
-    if len(defined) < MINIMUM_DEFINED_SHARE * len(drawn):
-        return no_interval(f"{name} is defined in only {len(defined)} of {len(drawn)} resamples")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    text = "the interval is a percentile interval; BCa is not defined for these resamples"
-    return Interval(float(low), float(high), "percentile", (text,))

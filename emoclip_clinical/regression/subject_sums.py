@@ -126,6 +126,12 @@ def over_repeats_of(metric: MomentMetric, sums: SubjectSums) -> Statistic:
     return statistic
 
 
+def by_repeat(metric: MomentMetric, sums: SubjectSums, count: np.ndarray) -> np.ndarray:
+    """Return a metric of the resampled subjects in each repeat; (n_repeats, n_resamples)."""
+    repeats = range(len(sums.terms))
+    return np.stack([metric(_sample_moments(count, sums, repeat)) for repeat in repeats])
+
+
 def _sample_moments(count: np.ndarray, sums: SubjectSums, repeat: int) -> SampleMoments:
     w, x, y, xx, yy, xy, absolute, squared, reference = (count @ sums.terms[repeat]).T
     vx, vy = xx / w - (x / w) ** 2, yy / w - (y / w) ** 2

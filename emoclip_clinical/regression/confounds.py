@@ -1,0 +1,291 @@
+"""Confounds: what they predict alone, and what the video adds to them.
+
+Age, sex, medication, site, length of the interview or how well the face was seen may carry a
+correlation between video and ratings. Three models on the same rows and folds say how much:
+confounds alone, video alone, and both, the confounds unpenalised. The gain from video is the
+difference of both to confounds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
+from emoclip_clinical.regression.comparison import Gain, gain
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
+from emoclip_clinical.regression.inference import (
+    MINIMUM_EXCHANGEABLE,
+    Exchange,
+    bootstrap_interval,
+    exchange,
+    permutation_p,
+    permuted_ratings,
+)
+from emoclip_clinical.regression.metrics import over_repeats, pearson_r
+from emoclip_clinical.regression.nested_ridge import (
+    Role,
+    cross_fit,
+    cross_validation,
+    pooled_correlations,
+    problem_of,
+    subset,
+)
+from emoclip_clinical.regression.partial import partial_correlation
+from emoclip_clinical.regression.removal import fit_confounds
+from emoclip_clinical.regression.resampling import Interval, no_interval, subject_counts
+
+ROWS_A_CONFOUND = 10
+"""Fewer training subjects than this for each confound column are warned of."""
+
+
+@dataclass(frozen=True)
+class ConfoundAnalysis:
+    """What confounds predict, and what video adds.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Covariates that were taken for confounds.
+    columns : tuple of str
+        Columns they became.
+    confounds_only, video, combined, residualised : CrossValidation
+        Least squares on the confounds; ridge on the features; both, confounds unpenalised; ridge
+        on features from which the confounds were removed inside the fold. Ratings are raw in all.
+    confounds_interval : Interval
+        Of the pooled r of `confounds_only`.
+    confounds_p : float or None
+        One-sided permutation p of that r: whole rating vectors swapped among subjects.
+    gain : Gain
+        Pooled r of `combined` less that of `confounds_only`.
+    skill_gain : Gain
+        The same of the skill score.
+    gain_p : float or None
+        One-sided Freedman-Lane p of the gain in r.
+    n_permutations : int
+    partial_r : float or None
+        Correlation of rating and out-of-fold video estimate, given the confounds (mean over
+        repeats).
+    n_left_out : int
+        Visits without a value in some confound.
+    warnings : tuple of str
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    confounds_only: CrossValidation
+    video: CrossValidation
+    combined: CrossValidation
+    residualised: CrossValidation
+    confounds_interval: Interval
+    confounds_p: float | None
+    gain: Gain
+    skill_gain: Gain
+    gain_p: float | None
+    n_permutations: int
+    partial_r: float | None
+    n_left_out: int
+    warnings: tuple[str, ...]
+
+    @property
+    def confounds_r(self) -> float | None:
+        """Pooled r of confounds alone."""
+        return over_repeats(pearson_r, self.confounds_only)
+
+    @property
+    def combined_r(self) -> float | None:
+        """Pooled r of confounds and video."""
+        return over_repeats(pearson_r, self.combined)
+
+
+def analyse_confounds(
+    design: Design,
+    *,
+    names: Sequence[str],
+    fold: np.ndarray,
+    config: RegressionConfig,
+    seed: int,
+    table: pd.DataFrame | None = None,
+    strata: Sequence[str] | None = None,
+    progress: Progress = no_progress,
+) -> ConfoundAnalysis:
+    """Compare confounds alone, video alone, and both, on the same rows and folds.
+
+    The permutation of the gain follows Freedman & Lane (1983), Journal of Business & Economic
+    Statistics 1, 292-298: residuals of the ratings given the confounds are swapped among subjects
+    with the same set of visits, added to the fit again, and both models are cross-validated anew.
+
+    Parameters
+    ----------
+    design : Design
+    names : sequence of str
+        Columns of `table` to take for confounds.
+    fold : ndarray of int, shape (n_repeats, n_visits)
+        Outer folds, those of the main analysis.
+    config : RegressionConfig
+        `alphas`, `inner_folds`, `permutations`, `bootstrap` and `confidence` are used.
+    seed : int
+    table : DataFrame of shape (n_visits, n_columns), optional
+        Where the columns stand; the design's covariates by default.
+    strata : sequence of str, length n_visits, optional
+        Permutations stay within these.
+    progress : callable
+
+    Raises
+    ------
+    InputError
+        With every fault of the columns, and if too few visits are complete.
+    """
+    table = design.covariates if table is None else table
+    encoded = encode_covariates(table, names=names, forbidden=(*design.items, design.target))
+    used, fold = _complete(design, encoded, fold, config)
+    strata = None if strata is None else np.asarray(strata)[encoded.complete].tolist()
+    runs = _Runs(used, encoded.values[encoded.complete], fold, config, seed, progress)
+    y = used.y[:, np.newaxis]
+    fitted = {role: runs.own(role, y) for role in ("confounds", "features", "both", "residualised")}
+    swaps = exchange(used.subjects, used.keys["session_id"].tolist(), strata=strata)
+    n = config.permutations if swaps.n_exchangeable >= MINIMUM_EXCHANGEABLE else 0
+    confounds_only, combined = fitted["confounds"], fitted["both"]
+    counts = subject_counts(used.n_subjects, resamples=config.bootstrap, seed=seed)
+    in_r, in_skill = (
+        gain(confounds_only, combined, metric=m, counts=counts, confidence=config.confidence)
+        for m in ("r", "skill")
+    )
+    alone_p = gain_p = None
+    if n:
+        alone = over_repeats(pearson_r, confounds_only)
+        alone_p, gain_p = runs.permutations(swaps, n, alone=alone, gain=in_r.value)
+    return ConfoundAnalysis(
+        names=encoded.names,
+        columns=encoded.columns,
+        confounds_only=confounds_only,
+        video=fitted["features"],
+        combined=combined,
+        residualised=fitted["residualised"],
+        confounds_interval=_interval(confounds_only, config, seed),
+        confounds_p=alone_p,
+        gain=in_r,
+        skill_gain=in_skill,
+        gain_p=gain_p,
+        n_permutations=n,
+        partial_r=_partial(fitted["features"], runs.confounds),
+        n_left_out=int((~encoded.complete).sum()),
+        warnings=_warnings(design, used, encoded, config, swaps.n_exchangeable),
+    )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Cross-validation of one set of rows in several roles."""
+
+    design: Design
+    confounds: np.ndarray
+    fold: np.ndarray
+    config: RegressionConfig
+    seed: int
+    progress: Progress
+
+    def _fit(self, role: Role, Y: np.ndarray) -> tuple[np.ndarray, tuple[dict[str, float], ...]]:
+        problem = problem_of(self.design, confounds=self.confounds)
+        made = cross_fit(
+            Y,
+            problem=problem,
+            role=role,
+            fold=self.fold,
+            config=self.config,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        return made.predicted, made.chosen
+
+    def own(self, role: Role, y: np.ndarray) -> CrossValidation:
+        predicted, chosen = self._fit(role, y)
+        return cross_validation(
+            self.design, predicted=predicted[:, :, 0], fold=self.fold, chosen=chosen
+        )
+
+    def correlations(self, role: Role, Y: np.ndarray) -> np.ndarray:
+        return pooled_correlations(Y, self._fit(role, Y)[0], self.design.weights)
+
+    def permutations(
+        self, swaps: Exchange, n: int, *, alone: float | None, gain: float | None
+    ) -> tuple[float | None, float | None]:
+        """Permutation p of the confounds' r, and Freedman-Lane p of the gain."""
+        y = self.design.y
+        permuted = permuted_ratings(y, exchange=swaps, n=n, seed=self.seed)
+        of_alone = None if alone is None else self.correlations("confounds", permuted)
+        explained = fit_confounds(self.confounds, weight=self.design.weights).hat @ y
+        moved = permuted_ratings(y - explained, exchange=swaps, n=n, seed=self.seed)
+        star = explained[:, np.newaxis] + moved
+        of_gain = None
+        if gain is not None:
+            of_gain = self.correlations("both", star) - self.correlations("confounds", star)
+        return _p(alone, of_alone), _p(gain, of_gain)
+
+
+def _complete(
+    design: Design, encoded: EncodedCovariates, fold: np.ndarray, config: RegressionConfig
+) -> tuple[Design, np.ndarray]:
+    rows = encoded.complete
+    used = design if rows.all() else subset(design, rows)
+    needed = max(config.folds, config.inner_folds) + 1
+    if used.n_subjects < needed or np.ptp(used.y) == 0:
+        raise InputError(
+            f"confounds {', '.join(encoded.names)}: only {used.n_subjects} subjects have a value "
+            f"in each (with {len(np.unique(used.y))} different ratings), {needed} are needed"
+        )
+    kept = fold[:, rows]
+    return used, np.stack([np.unique(f, return_inverse=True)[1] for f in kept])
+
+
+def _p(observed: float | None, null: np.ndarray | None) -> float | None:
+    return None if observed is None or null is None else permutation_p(observed, null)
+
+
+def _interval(cv: CrossValidation, config: RegressionConfig, seed: int) -> Interval:
+    if not config.bootstrap:
+        return no_interval("no bootstrap was asked for")
+    return bootstrap_interval(
+        cv, resamples=config.bootstrap, confidence=config.confidence, seed=seed
+    )
+
+
+def _partial(cv: CrossValidation, confounds: np.ndarray) -> float | None:
+    values = [
+        partial_correlation(cv.observed, p, given=confounds, weight=cv.weight) for p in cv.predicted
+    ]
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _warnings(
+    design: Design,
+    used: Design,
+    encoded: EncodedCovariates,
+    config: RegressionConfig,
+    n_exchangeable: int,
+) -> tuple[str, ...]:
+    found = []
+    lost = len(design.y) - len(used.y)
+    if lost:
+        found.append(
+            f"confounds {', '.join(encoded.names)}: {lost} of {len(design.y)} visits lack a value "
+            "and are left out of this comparison"
+        )
+    n_columns = len(encoded.columns)
+    if used.n_subjects < ROWS_A_CONFOUND * n_columns:
+        found.append(
+            f"{n_columns} columns of confounds for {used.n_subjects} subjects: their own model "
+            "overfits, and the gain from video looks larger than it is"
+        )
+    if config.permutations and n_exchangeable < MINIMUM_EXCHANGEABLE:
+        found.append(
+            f"no permutation p of the gain: only {n_exchangeable} subjects can be exchanged, "
+            f"{MINIMUM_EXCHANGEABLE} are needed"
+        )
+    return tuple(found)
