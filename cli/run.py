@@ -20,19 +20,31 @@ def command(
     set_: SetOption = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
-    """Train, extract and regress as a protocol says, leaving out what is already done."""
-    from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.steps import EVERYTHING_AHEAD, run_study
+    """Do everything that a protocol names, leaving out what is already done.
 
+    Train; evaluate, where the protocol has an evaluation section; extract and regress, where the
+    study has interviews or ratings.
+    """
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.steps import needed_files, needs_own_model, run_study
+
+    from .evaluate import show as show_evaluation
     from .regress import show
 
+    study = open_study(protocol.parent, overrides=set_, protocol_file=protocol)
     study = open_study(
-        protocol.parent, overrides=set_, needs=EVERYTHING_AHEAD, protocol_file=protocol
+        protocol.parent, overrides=set_, needs=needed_files(study), protocol_file=protocol
     )
     with progress_bars() as progress:
         done = run_study(study, device=device, progress=progress)
-    if done.trained is None:
+    if done.trained is None and needs_own_model(study):
         say("train: the model is there already, made from the same clips and settings")
+    if done.evaluated is not None:
+        show_evaluation(done.evaluated, as_json=json_)
+    elif study.protocol.evaluation is not None:
+        say("evaluate: the results are there already, made from the same inputs and settings")
+    if done.extracted is None:
+        return
     warn(done.extracted.warnings)
     kept, all_ = done.extracted.n_kept, len(done.extracted.interviews)
     say(f"extract: {all_} interviews, {kept} of them kept from an earlier run")

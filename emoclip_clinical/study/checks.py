@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emoclip_clinical.core.clips import read_clips
 from emoclip_clinical.features.interviews import find_interviews
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.ratings import validate_ratings
+from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.history import record_look
 from emoclip_clinical.study.protocol import Study, open_study
 from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
@@ -43,8 +43,9 @@ def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = 
     study = open_study(folder, overrides=overrides, needs=("interviews", "ratings"))
     data = study.protocol.data
     faults: list[str] = []
-    clips, interviews = study.path(data.clips), study.path(data.interviews)
-    n_clips = _count(lambda: read_clips(clips), faults) if clips.exists() else 0
+    interviews = study.path(data.interviews)
+    there = not isinstance(data.clips, str) or study.path(data.clips).exists()
+    n_clips = _count(lambda: load_study_clips(study, data.clips).clips, faults) if there else 0
     n_interviews = _count(lambda: find_interviews([interviews]), faults)
     _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)
     faults += _rating_faults(study, now)

@@ -9,17 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoclip_clinical.core.clips import read_clips
 from emoclip_clinical.core.embedder import load_model
-from emoclip_clinical.core.zero_shot import ZeroShot, classify
+from emoclip_clinical.core.evaluation.predictions import Predictions
+from emoclip_clinical.core.evaluation.zero_shot import classify
 from emoclip_clinical.features.prompt_sets import load_prompt_set
 from emoclip_clinical.records import InputError, Progress, no_progress
+from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.protocol import PROTOCOL_FILE, Study, open_study
 from emoclip_clinical.study.shipped import shipped_protocol
 from emoclip_clinical.study.steps import TargetResult, run_extract, run_regress, run_train
 from emoclip_clinical.study.synthetic import SyntheticConfig, WrittenStudy, write_study
 
 TRUTH_FILE = "truth.csv"
+N_RESAMPLES = 2000
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Demo:
         The folder, complete.
     written : WrittenStudy
         The cohort and its truth.
-    zero_shot : ZeroShot
+    zero_shot : Predictions
         Held-out clips of people that training never saw.
     uar_interval : tuple of float
         95 % interval of the UAR over people.
@@ -44,7 +47,7 @@ class Demo:
 
     study: Study
     written: WrittenStudy
-    zero_shot: ZeroShot
+    zero_shot: Predictions
     uar_interval: tuple[float, float]
     results: tuple[TargetResult, ...]
     seconds: Mapping[str, float]
@@ -115,14 +118,18 @@ def _make_room(folder: Path, *, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _judge(study: Study, *, progress: Progress) -> tuple[ZeroShot, tuple[float, float]]:
+def _judge(study: Study, *, progress: Progress) -> tuple[Predictions, tuple[float, float]]:
     """Classify the held-out test clips by the study's own prompt set, and keep the figures."""
     protocol = study.protocol
-    clips = [c for c in read_clips(study.path(protocol.data.clips)) if c.split == "test"]
+    clips = [c for c in load_study_clips(study, protocol.data.clips).clips if c.split == "test"]
     prompts = load_prompt_set(protocol.extraction.prompts[0], folder=study.folder)
     model = load_model(study.model_folder, device="cpu")
     found = classify(model, clips, prompts, progress=progress)
-    low, high = found.uar_interval(seed=protocol.seed)
+    interval = found.intervals(
+        ("uar",), seed=protocol.seed, n_resamples=N_RESAMPLES, confidence=CONFIDENCE
+    )["uar"]
+    assert interval is not None, "the synthetic test clips are of two people at least"
+    low, high = interval.low, interval.high
     folder = study.path(protocol.data.results) / "zero_shot"
     folder.mkdir(parents=True, exist_ok=True)
     figures = {

@@ -6,7 +6,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -14,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.evaluation.config import ClipsFrom, EvaluationConfig
 from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.records import InputError
@@ -29,7 +31,9 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    clips: str = Field("clips.csv", description="What train reads")
+    clips: ClipsFrom = Field(
+        "clips.csv", description="What train reads: a manifest, or a data set in its own layout"
+    )
     interviews: str = Field("interviews", description="A folder of videos, or an interviews.csv")
     ratings: str = Field("ratings.csv", description="A table, or a BIDS phenotype folder")
     encoding: str | None = Field(None, description="Of text tables; none: UTF-8")
@@ -51,6 +55,9 @@ class Protocol(BaseModel):
     training: TrainingConfig = TrainingConfig()
     extraction: ExtractionConfig = ExtractionConfig()
     regression: RegressionConfig = RegressionConfig()
+    evaluation: EvaluationConfig | None = Field(
+        None, description="What the model is judged on; none: run does not judge it"
+    )
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ def _plain(node: object) -> Any:
 
 
 def _fault(error: Any, file: str, lines: Mapping[tuple[str, ...], int]) -> str:
-    path = tuple(str(part) for part in error["loc"])
+    path = _as_written(tuple(str(part) for part in error["loc"]))
     place = _place(path, file, lines)
     key = ".".join(path) or "the protocol"
     if error["type"] == "extra_forbidden":
@@ -232,6 +239,14 @@ def _fault(error: Any, file: str, lines: Mapping[tuple[str, ...], int]) -> str:
     got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{place}: {key} {message}{got}"
+
+
+def _as_written(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out what pydantic calls the forms of a setting that may be text or a section."""
+    for place in (("data", "clips"), ("evaluation", "data")):
+        if path[:2] == place and path[2:3] in (("manifest",), ("source",)):
+            return path[:2] + path[3:]
+    return path
 
 
 def _place(path: tuple[str, ...], file: str, lines: Mapping[tuple[str, ...], int]) -> str:
@@ -247,14 +262,27 @@ def _place(path: tuple[str, ...], file: str, lines: Mapping[tuple[str, ...], int
 def _suggestion(path: tuple[str, ...]) -> str:
     import difflib
 
-    model: Any = Protocol
+    model: type[BaseModel] | None = Protocol
     for part in path[:-1]:
-        model = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        if model is None:
             return ""
+        known_field = model.model_fields.get(part)
+        model = _section(known_field.annotation) if known_field else None
+    if model is None:
+        return ""
     close = difflib.get_close_matches(path[-1], list(model.model_fields), n=1)
     known = ", ".join(model.model_fields)
     return f"; did you mean {close[0]}?" if close else f"; known here: {known}"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a setting is or may be."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType) or hasattr(annotation, "__metadata__"):
+        found = (_section(part) for part in get_args(annotation))
+        return next((section for section in found if section), None)
+    return None
 
 
 def _missing_files(

@@ -9,6 +9,13 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.study.protocol import PROTOCOL_FILE
 
 
+def shipped_protocols() -> tuple[str, ...]:
+    """Return the names of the shipped protocols, sorted."""
+    entries = resources.files("emoclip_clinical.protocols").iterdir()
+    names = (Path(entry.name) for entry in entries)
+    return tuple(sorted(name.stem for name in names if name.suffix == ".yaml"))
+
+
 def shipped_protocol(name: str) -> str:
     """Return the text of a shipped protocol.
 
@@ -17,10 +24,26 @@ def shipped_protocol(name: str) -> str:
     InputError
         If there is none of that name.
     """
-    file = resources.files("emoclip_clinical.protocols") / f"{name}.yaml"
-    if not file.is_file():
-        raise InputError(f"no shipped protocol is called {name!r}")
-    return file.read_text(encoding="utf-8")
+    return protocol_path(name).read_text(encoding="utf-8")
+
+
+def protocol_path(name: str | Path) -> Path:
+    """Return the file of a protocol: a shipped one by its name, or one's own by its path.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    file = Path(str(resources.files("emoclip_clinical.protocols"))) / f"{name}.yaml"
+    if str(name) in shipped_protocols():
+        return file
+    if Path(name).is_file():
+        return Path(name)
+    raise InputError(
+        f"no file and no shipped protocol is called {str(name)!r}; shipped are "
+        f"{', '.join(shipped_protocols())}"
+    )
 
 
 def begin_study(folder: Path) -> tuple[Path, ...]:

@@ -15,7 +15,9 @@ from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
 from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.results import write_results
+from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.history import record_look
+from emoclip_clinical.study.model_training import is_model_trained, train_model, training_prompts
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import (
     Clock,
@@ -31,8 +33,8 @@ from emoclip_clinical.study.report import render_report
 if TYPE_CHECKING:
     from emoclip_clinical.core.training import Trained
     from emoclip_clinical.features.extract import ExtractionResult
+    from emoclip_clinical.study.evaluate import Evaluated
 
-EVERYTHING_AHEAD = ("clips", "interviews", "ratings")
 QUALITY_COLUMNS = ("seconds", "n_segments", "n_ok", "face_coverage", "n_faces", "status")
 PROVENANCE_FILE = "provenance.json"
 REPORT_FILE = "report.html"
@@ -59,18 +61,20 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """What `run_study` did; None for a step that was already done with the same inputs.
+    """What `run_study` did; None for a step already done with the same inputs, or not asked for.
 
     Attributes
     ----------
     trained : Trained or None
-    extracted : ExtractionResult
-        Extraction skips by itself, interview by interview.
+    evaluated : Evaluated or None
+    extracted : ExtractionResult or None
+        Extraction skips by itself, interview by interview; None where the study has none.
     results : tuple of TargetResult or None
     """
 
     trained: Trained | None
-    extracted: ExtractionResult
+    evaluated: Evaluated | None
+    extracted: ExtractionResult | None
     results: tuple[TargetResult, ...] | None
 
 
@@ -82,20 +86,15 @@ def run_train(
     Raises
     ------
     InputError
-        See `read_clips` and `train`.
+        See `load_clips` and `train`.
     """
-    from emoclip_clinical.core.clips import read_clips
-    from emoclip_clinical.core.training import train
-
     protocol = study.protocol
-    asked = protocol.training.frame_epochs + protocol.training.epochs
-    return train(
-        read_clips(study.path(protocol.data.clips)) if asked else [],
+    return train_model(
+        study,
+        load_study_clips(study, protocol.data.clips).clips if _asks_training(study) else [],
         model=protocol.model,
         training=protocol.training,
-        folder=study.models / protocol.model.name,
-        state_folder=study.folder / ".emoclip" / "training" / protocol.model.name,
-        seed=protocol.seed,
+        prompts=training_prompts(study),
         device=device,
         resume=resume,
         progress=progress,
@@ -241,21 +240,49 @@ def run_study(
 ) -> StudyRun:
     """Run all steps in order, leaving out what is done with the same inputs and settings.
 
+    A model is judged when the protocol has an evaluation section. Interviews are left alone when
+    it has one and the study has neither interviews nor ratings.
+
     Raises
     ------
     InputError
         From the step that can not go on; the results of the steps before it stay.
     """
-    trained = None
-    if not _is_trained(study):
+    trained = evaluated = extracted = results = None
+    if needs_own_model(study) and not _is_trained(study):
         trained = run_train(study, device=device, progress=progress)
-    extracted = run_extract(
-        study, [study.path(study.protocol.data.interviews)], device=device, progress=progress
-    )
-    results = None
-    if not _is_estimated(study):
-        results = run_regress(study, command="run", now=now, progress=progress)
-    return StudyRun(trained, extracted, results)
+    if study.protocol.evaluation is not None:
+        evaluated = _evaluate_if_changed(study, device=device, now=now, progress=progress)
+    if has_interviews(study):
+        extracted = run_extract(
+            study, [study.path(study.protocol.data.interviews)], device=device, progress=progress
+        )
+        if not _is_estimated(study):
+            results = run_regress(study, command="run", now=now, progress=progress)
+    return StudyRun(trained, evaluated, extracted, results)
+
+
+def has_interviews(study: Study) -> bool:
+    """Say whether a study is about interviews, not only about judging a model."""
+    data = study.protocol.data
+    there = any(study.path(path).exists() for path in (data.interviews, data.ratings))
+    return there or study.protocol.evaluation is None
+
+
+def needs_own_model(study: Study) -> bool:
+    """Say whether the study's own model is used: by extraction, or by what it is judged on."""
+    from emoclip_clinical.core.evaluation.config import trains_its_own
+
+    evaluation = study.protocol.evaluation
+    return has_interviews(study) or evaluation is None or not trains_its_own(evaluation)
+
+
+def needed_files(study: Study) -> tuple[str, ...]:
+    """Return the keys of `data` whose files `run_study` needs from the start."""
+    evaluation = study.protocol.evaluation
+    of_interviews = ("interviews", "ratings") if has_interviews(study) else ()
+    reads_clips = evaluation is None or evaluation.data is None or _asks_training(study)
+    return (*(("clips",) if reads_clips else ()), *of_interviews)
 
 
 def target_folder(name: str) -> str:
@@ -263,18 +290,29 @@ def target_folder(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
 
 
-def _is_trained(study: Study) -> bool:
-    from emoclip_clinical.core.clips import read_clips
-    from emoclip_clinical.core.training import is_trained
+def _asks_training(study: Study) -> bool:
+    return study.protocol.training.frame_epochs + study.protocol.training.epochs > 0
 
+
+def _is_trained(study: Study) -> bool:
     protocol = study.protocol
-    return is_trained(
-        study.models / protocol.model.name,
-        clips=read_clips(study.path(protocol.data.clips)),
+    return is_model_trained(
+        study,
+        load_study_clips(study, protocol.data.clips).clips if _asks_training(study) else [],
         model=protocol.model,
         training=protocol.training,
-        seed=protocol.seed,
+        prompts=training_prompts(study),
     )
+
+
+def _evaluate_if_changed(
+    study: Study, *, device: str, now: Clock, progress: Progress
+) -> Evaluated | None:
+    from emoclip_clinical.study.evaluate import is_evaluated, run_evaluate
+
+    if is_evaluated(study):
+        return None
+    return run_evaluate(study, device=device, now=now, progress=progress)
 
 
 def _is_estimated(study: Study) -> bool:

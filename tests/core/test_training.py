@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from emoclip_clinical import InputError, load_model
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig, TowerConfig
+from emoclip_clinical.core.evaluation.zero_shot import classify
 from emoclip_clinical.core.model import derived_seed
 from emoclip_clinical.core.training import train
 from emoclip_clinical.core.training_config import OptimiserConfig, TrainingConfig
-from emoclip_clinical.core.zero_shot import classify
 from emoclip_clinical.records import PromptSet
 
 SHADES = {"dark": 40, "middle": 120, "bright": 210}

@@ -156,3 +156,12 @@ class EvaluationConfig(Settings):
         if repeated := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"a composition may stand once, got {', '.join(repeated)} twice")
         return self
+
+
+def trains_its_own(config: EvaluationConfig) -> bool:
+    """Say whether an evaluation trains models of its own, so that the study's is not needed."""
+    return (
+        config.train_each_fold
+        or config.task == "leave_one_class_out"
+        or (config.task == "supervised" and config.method == "class_descriptions")
+    )

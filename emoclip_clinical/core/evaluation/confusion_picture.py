@@ -55,13 +55,13 @@ def draw_confusion(predictions: Predictions, *, title: str) -> bytes:
         if not many:
             _numbers(axes, shares)
         _recalls(axes, [recalls[k] for k in rows])
-        figure.suptitle(title, fontsize=10)
+        axes.set_title(title, fontsize=10, loc="left", pad=10)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
         bar.set_label("% of the observed class")
         bar.outline.set_visible(False)
         buffer = io.BytesIO()
         # Without the software's version in it, the same result gives the same bytes.
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()
 
 

@@ -1,0 +1,88 @@
+"""Training a model of a study: where its folders lie, and on which descriptions it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from emoclip_clinical.core.clips import Clip
+from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.training_config import TrainingConfig
+from emoclip_clinical.records import Progress, PromptSet
+from emoclip_clinical.study.protocol import Study
+
+if TYPE_CHECKING:
+    from emoclip_clinical.core.training import Trained
+
+
+def train_model(
+    study: Study,
+    clips: Sequence[Clip],
+    *,
+    model: ModelConfig,
+    training: TrainingConfig,
+    prompts: PromptSet | None,
+    device: str,
+    resume: bool,
+    progress: Progress,
+) -> Trained:
+    """Train a model of the study into ``models/<name>``.
+
+    Raises
+    ------
+    InputError
+        See `train`.
+    """
+    from emoclip_clinical.core.training import train
+
+    return train(
+        clips,
+        model=model,
+        training=training,
+        folder=study.models / model.name,
+        state_folder=study.folder / ".emoclip" / "training" / model.name,
+        seed=study.protocol.seed,
+        device=device,
+        resume=resume,
+        prompts=prompts,
+        cache_folder=study.folder / ".emoclip" / "frames",
+        progress=progress,
+    )
+
+
+def is_model_trained(
+    study: Study,
+    clips: Sequence[Clip],
+    *,
+    model: ModelConfig,
+    training: TrainingConfig,
+    prompts: PromptSet | None,
+) -> bool:
+    """Say whether ``models/<name>`` holds just the model that `train_model` would make."""
+    from emoclip_clinical.core.training import is_trained
+
+    return is_trained(
+        study.models / model.name,
+        clips=clips,
+        model=model,
+        training=training,
+        seed=study.protocol.seed,
+        prompts=prompts,
+    )
+
+
+def training_prompts(study: Study) -> PromptSet | None:
+    """Return the class descriptions that the study's own training needs; None if it needs none.
+
+    They are the first prompt set of the evaluation, or of the extraction where no evaluation
+    names one.
+    """
+    from emoclip_clinical.features.prompt_sets import load_prompt_set
+
+    protocol = study.protocol
+    training = protocol.training
+    by_description = training.captions == "class_descriptions"
+    if not by_description and training.selection not in ("validation_uar", "test_war"):
+        return None
+    named = protocol.evaluation.prompts if protocol.evaluation else ()
+    return load_prompt_set((named or protocol.extraction.prompts)[0], folder=study.folder)
