@@ -51,7 +51,7 @@ def fetch_weights(name: str, tag: str) -> Path:
     if found := cached_weights(name, tag):
         return found
     what = f"the weights {tag!r} of {name}"
-    require_hub(what)
+    require_hub(what, otherwise=OTHER_WAYS)
     config = open_clip.pretrained.get_pretrained_cfg(name, tag)
     try:
         with quiet_hub():
@@ -61,8 +61,15 @@ def fetch_weights(name: str, tag: str) -> Path:
         raise InputError(f"{what} could not be fetched: {reason}; {OTHER_WAYS}") from error
 
 
-def require_hub(what: str) -> None:
+def require_hub(what: str, *, otherwise: str = "fetch them where there is a network") -> None:
     """Ask the hub once whether it is there: its own client tries for a minute before it gives up.
+
+    Parameters
+    ----------
+    what : str
+        What is wanted of it, in the plural.
+    otherwise : str
+        What else the user can do.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def require_hub(what: str) -> None:
             reason = f"{address} does not answer ({type(error).__name__})"
         else:
             return
-    raise InputError(f"{what} are not on this machine, and {reason}; {OTHER_WAYS}")
+    raise InputError(f"{what} are not on this machine, and {reason}; {otherwise}")
 
 
 @contextmanager

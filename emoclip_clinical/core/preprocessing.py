@@ -32,7 +32,8 @@ class Resize:
     antialias : bool
         False is the published EmoCLIP code's way. That code also normalises before it resizes;
         both steps are linear and the weights of a resize sum to one, so the order alone changes
-        nothing but that here values are rounded to grey levels and kept within 0 to 255.
+        nothing but that here values are rounded to grey levels (by at most one) and kept within
+        0 to 255.
     fill : int
         Grey level of what `longest` leaves empty, 0 to 255.
     """

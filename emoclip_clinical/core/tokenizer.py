@@ -86,17 +86,17 @@ class Tokenizer:
         if not self.hub_name:
             options = dict(self._config.get("tokenizer_kwargs") or {})
             return open_clip.SimpleTokenizer(context_length=self.context_length, **options)
+        if importlib.util.find_spec("transformers") is None:
+            raise InputError(NEEDS_TRANSFORMERS)
         if self._folder is not None and self._folder.is_dir():
             return self._from_hub_files(str(self._folder), local=True)
         try:
             return self._from_hub_files(self.hub_name, local=True)
         except InputError:
-            require_hub(f"the files of vocabulary {self.hub_name!r}")
+            require_hub(f"the files of the vocabulary {self.hub_name!r}")
         return self._from_hub_files(self.hub_name, local=False)
 
     def _from_hub_files(self, source: str, *, local: bool) -> Any:
-        if importlib.util.find_spec("transformers") is None:
-            raise InputError(NEEDS_TRANSFORMERS)
         try:
             with quiet_hub():
                 return open_clip.tokenizer.HFTokenizer(

@@ -86,13 +86,11 @@ def build_towers(config: TowerConfig, *, load_weights: bool = True) -> Towers:
         For an architecture or weights that open_clip does not know or can not get.
     """
     definition = _definition(config)
-    weights = config.pretrained if config.pretrained != "none" else None
-    if weights is not None and load_weights:
-        _check_weights(config, weights)
+    file = _weights_file(config) if load_weights and config.pretrained != "none" else None
     with parameters_without_memory(not load_weights):
         clip = _instantiate(config, definition)
-    if weights is not None and load_weights:
-        _load(clip, config, weights)
+    if file is not None:
+        load_weights_file(clip, file)
     _drop_what_embeds_nothing(clip)
     if not config.text:
         drop_text_tower(clip)
@@ -168,36 +166,40 @@ def _instantiate(config: TowerConfig, definition: dict[str, Any]) -> nn.Module:
     return clip
 
 
-def _check_weights(config: TowerConfig, weights: str) -> None:
+def _weights_file(config: TowerConfig) -> Path:
+    """Return the file of the weights that `pretrained` names, fetched if need be."""
+    weights, name = config.pretrained, config.name
     if Path(weights).is_file():
-        return
-    tags = open_clip.list_pretrained_tags_by_model(config.name)
+        return Path(weights)
+    tags = open_clip.list_pretrained_tags_by_model(name) if config.definition is None else []
     if weights not in tags:
         raise InputError(
             f"pretrained must be none, a file, or one of {', '.join(tags) or '(no tags)'} "
-            f"for {config.name}, got {weights!r}"
+            f"for {name}, got {weights!r}"
         )
-    quick = bool(open_clip.pretrained.get_pretrained_cfg(config.name, weights).get("quick_gelu"))
-    other = f"{config.name}-quickgelu"
-    if quick and other in open_clip.list_models():
+    quick = bool(open_clip.pretrained.get_pretrained_cfg(name, weights).get("quick_gelu"))
+    if quick and f"{name}-quickgelu" in open_clip.list_models():
         raise InputError(
-            f"the weights {weights!r} of {config.name} were trained with QuickGELU and lose "
-            f"accuracy silently without it: name the tower {other}"
+            f"the weights {weights!r} of {name} were trained with QuickGELU and lose accuracy "
+            f"silently without it: name the tower {name}-quickgelu"
         )
+    return fetch_weights(name, weights)
 
 
-def _load(clip: nn.Module, config: TowerConfig, weights: str) -> None:
-    file = Path(weights)
-    if not file.is_file():
-        file = fetch_weights(config.name, weights)
+def load_weights_file(clip: nn.Module, file: Path) -> None:
+    """Load a file of weights into an open_clip model, strictly and without running its code.
+
+    Raises
+    ------
+    InputError
+        If the file can not be read or belongs to another architecture.
+    """
     try:
         open_clip.load_checkpoint(clip, str(file), strict=True, weights_only=True)
     except Exception as error:
         # A foreign file can fail in its reader in as many ways as it has bytes.
         text = str(error).strip() or type(error).__name__
-        raise InputError(
-            f"the weights {weights!r} can not be loaded into {config.name}: {text}"
-        ) from error
+        raise InputError(f"the weights {file.name} can not be loaded: {text}") from error
 
 
 def _preprocessing(clip: nn.Module, config: TowerConfig) -> Preprocessing:

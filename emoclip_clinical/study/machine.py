@@ -44,6 +44,7 @@ def examine_machine() -> tuple[Finding, ...]:
         ("decord", _decord),
         ("face network", _face_network),
         ("OpenAI weights", _openai_weights),
+        ("known answers", _known_answers),
     )
     findings = []
     for name, check in checks:
@@ -103,12 +104,24 @@ def _face_network() -> tuple[str, str]:
 
 
 def _openai_weights() -> tuple[str, str]:
-    import open_clip.pretrained
-    from huggingface_hub import try_to_load_from_cache
+    from emoclip_clinical.core.hub import cached_weights
+    from emoclip_clinical.core.known_answers import TOWER
 
-    config = open_clip.pretrained.get_pretrained_cfg("ViT-B-32-quickgelu", "openai")
-    repository = str(config.get("hf_hub", "")).rstrip("/")
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        if repository and isinstance(try_to_load_from_cache(repository, name), str):
-            return "ok", "ViT-B-32-quickgelu, in the hub's cache"
-    return "absent", "`train` fetches them once; or use --pretrained none, or a file"
+    if cached_weights(TOWER.name, TOWER.pretrained) is None:
+        return "absent", "`train` fetches them once; or use --pretrained none, or a file"
+    return "ok", f"{TOWER.name}, in the hub's cache"
+
+
+def _known_answers() -> tuple[str, str]:
+    from emoclip_clinical.core.known_answers import check_cached_weights
+
+    answers = check_cached_weights()
+    if answers is None:
+        return "absent", "they check OpenAI's weights, which are not on this machine"
+    text = ", ".join(f"{a.what} within {a.largest_error:.1e}" for a in answers)
+    if wrong := [a for a in answers if not a.holds]:
+        text = ", ".join(
+            f"{a.what} off by {a.largest_error:.1e} (at most {a.tolerance:.0e})" for a in wrong
+        )
+        return "broken", f"the weights are not OpenAI's ViT-B/32, or are misread: {text}"
+    return "ok", text

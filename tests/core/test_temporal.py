@@ -1,4 +1,4 @@
-"""The temporal transformer against plain tensor arithmetic, and its mask."""
+"""The temporal part against plain tensor arithmetic, its mask, and the published geometry."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from emoclip_clinical.core.config import TemporalConfig
-from emoclip_clinical.core.temporal import TemporalTransformer
+from emoclip_clinical.core.config import ModelConfig, TemporalConfig
+from emoclip_clinical.core.temporal import TemporalTransformer, build_temporal
 from emoclip_clinical.records import InputError
 
 CONFIG = TemporalConfig(layers=2, heads=3, head_width=5, mlp_width=11, positions=9)
@@ -77,3 +78,59 @@ def test_refuses_clips_that_are_empty_or_too_long(transformer: TemporalTransform
         transformer(torch.zeros(1, 9, 8).double(), torch.ones(1, 9, dtype=torch.bool))
     with pytest.raises(InputError, match="at least one frame"):
         transformer(torch.zeros(1, 2, 8).double(), torch.zeros(1, 2, dtype=torch.bool))
+
+
+def test_the_mean_and_the_first_frame_look_at_valid_frames_alone() -> None:
+    frames = torch.full((3, 4, 2), float("nan"))
+    valid = torch.zeros(3, 4, dtype=torch.bool)
+    frames[0, 0], valid[0, 0] = torch.tensor([1.0, 2.0]), True
+    frames[1, 2], valid[1, 2] = torch.tensor([3.0, 4.0]), True
+    frames[1, 3], valid[1, 3] = torch.tensor([5.0, 10.0]), True
+    frames[2], valid[2] = torch.arange(8.0).view(4, 2), True
+    mean = build_temporal(2, TemporalConfig(kind="mean"))
+    first = build_temporal(2, TemporalConfig(kind="first_frame"))
+    assert mean(frames, valid).tolist() == [[1, 2], [4, 7], [3, 4]]
+    assert first(frames, valid).tolist() == [[1, 2], [3, 4], [0, 1]]
+    for baseline in (mean, first):
+        assert list(baseline.parameters()) == []
+        with pytest.raises(InputError, match="at least one frame"):
+            baseline(frames, torch.zeros(3, 4, dtype=torch.bool))
+
+
+def test_faithful_is_the_published_geometry_to_the_tensor() -> None:
+    config = ModelConfig(faithful=True)
+    with torch.device("meta"):
+        shapes = {
+            k: tuple(v.shape) for k, v in build_temporal(512, config.temporal).state_dict().items()
+        }
+    block = {
+        "attention_norm.weight": (512,),
+        "attention_norm.bias": (512,),
+        "attention.to_qkv.weight": (3 * 8 * 2048, 512),
+        "attention.to_out.weight": (512, 8 * 2048),
+        "attention.to_out.bias": (512,),
+        "mlp_norm.weight": (512,),
+        "mlp_norm.bias": (512,),
+        "mlp.0.weight": (512, 512),
+        "mlp.0.bias": (512,),
+        "mlp.3.weight": (512, 512),
+        "mlp.3.bias": (512,),
+    }
+    assert shapes == {
+        "cls_token": (1, 1, 512),
+        "positions": (1, 1024, 512),
+        **{f"blocks.{i}.{name}": shape for i in range(2) for name, shape in block.items()},
+    }
+
+
+def test_settings_that_contradict_faithful_are_refused() -> None:
+    asked = {"layers": 4, "heads": 8, "mlp_width": 2048}
+    with pytest.raises(ValidationError) as caught:
+        ModelConfig(faithful=True, temporal=TemporalConfig(**asked))
+    assert "temporal.layers must be 2 or left out with faithful: true, got 4" in str(caught.value)
+    assert "temporal.mlp_width must be 512 or left out" in str(caught.value)
+    config = ModelConfig(faithful=True)
+    assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
+    with pytest.raises(ValidationError, match=r"at most temporal\.positions - 1 = 31, got 32"):
+        ModelConfig(temporal=TemporalConfig(positions=32))
+    assert ModelConfig(temporal=TemporalConfig(kind="mean", positions=32)).frames_per_clip == 32
