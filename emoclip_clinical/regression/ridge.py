@@ -37,8 +37,8 @@ class TrainingSet:
         Eigenvectors; k is the smaller of n_train and n_features.
     values : ndarray of shape (k,)
         Eigenvalues, at least 0.
-    medians : ndarray of shape (n_features,)
-        Medians of the training rows, which stand in for missing values.
+    X : ndarray of shape (n_train, n_features)
+        The training rows, missing values filled in; their medians fill in those of test rows.
     """
 
     mean: np.ndarray
@@ -47,7 +47,7 @@ class TrainingSet:
     A: np.ndarray
     vectors: np.ndarray
     values: np.ndarray
-    medians: np.ndarray
+    X: np.ndarray
 
     @property
     def is_dual(self) -> bool:
@@ -64,13 +64,13 @@ def decompose(X: np.ndarray, *, weight: np.ndarray) -> TrainingSet:
         Missing values (NaN) are filled in with the medians of these rows.
     weight : ndarray of shape (n_train,), above 0
     """
-    medians = training_medians(X)
-    X = filled(X, medians)
+    if np.isnan(X).any():
+        X = filled(X, training_medians(X))
     mean, scale = _weighted_scale(X, weight)
     A = (X - mean) / scale * np.sqrt(weight)[:, np.newaxis]
     gram = A @ A.T if A.shape[0] < A.shape[1] else A.T @ A
     values, vectors = np.linalg.eigh(gram)
-    return TrainingSet(mean, scale, weight, A, vectors, np.maximum(values, 0.0), medians)
+    return TrainingSet(mean, scale, weight, A, vectors, np.maximum(values, 0.0), X)
 
 
 def prediction_matrices(
@@ -84,7 +84,10 @@ def prediction_matrices(
         Each row sums to 1: the intercept, which is not penalised, is the weighted mean rating.
     """
     root = np.sqrt(training.weight)
-    Z = (filled(X_test, training.medians) - training.mean) / training.scale
+    if np.isnan(X_test).any():
+        # Medians take long, and a filled-in training set has the same ones as before.
+        X_test = filled(X_test, training_medians(training.X))
+    Z = (X_test - training.mean) / training.scale
     if training.is_dual:
         left = Z @ training.A.T @ training.vectors
         right = training.vectors.T * root

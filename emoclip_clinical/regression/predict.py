@@ -1,0 +1,196 @@
+"""Estimates of new visits: with an interval, and a flag where the features lie out of range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import FeatureTable, InputError
+from emoclip_clinical.regression.estimator import FinalEstimator, fingerprints
+from emoclip_clinical.regression.imputation import filled
+
+NOT_COMPARED = frozenset({"versions", "inputs", "pooled_features", "settings_hash"})
+"""Parts of the features' origin that may differ: whether they do is told by the others."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Estimates of visits that were not rated.
+
+    Attributes
+    ----------
+    target : str
+        What is estimated.
+    table : DataFrame
+        A row a visit: ``participant_id, session_id, predicted, low, high, level, out_of_range,
+        distance, distance_limit, farthest_feature, farthest_sd, n_imputed, in_training``.
+        `predicted`, `low` and `high` are in scale points; the interval is cut to the scale's range;
+        an end without a bound is NaN, and `warnings` says so.
+    excluded : DataFrame
+        ``participant_id, session_id, reason``.
+    warnings : tuple of str
+        What the user should know.
+    """
+
+    target: str
+    table: pd.DataFrame
+    excluded: pd.DataFrame
+    warnings: tuple[str, ...]
+
+
+def predict_visits(estimator: FinalEstimator, features: FeatureTable) -> Predictions:
+    """Estimate the target of every visit.
+
+    Parameters
+    ----------
+    estimator : FinalEstimator
+    features : FeatureTable
+        The estimator's columns, in its order, made as those it was fitted to.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    InputError
+        If the features were made with another model, prompt set or settings, if columns are
+        missing, or if values are missing that the estimator can not fill in.
+    """
+    check_origin(estimator, features.source)
+    names = tuple(str(c) for c in features.values.columns)
+    if names != estimator.feature_names:
+        raise InputError(
+            f"the estimator needs the {len(estimator.feature_names)} feature columns it was fitted "
+            f"to, in their order; got {len(names)}"
+        )
+    X = features.values.to_numpy(dtype=np.float64)
+    missing = np.isnan(X)
+    if missing.any() and estimator.impute != "median":
+        raise InputError(
+            f"{int(missing.any(axis=1).sum())} visits lack a feature, and the estimator was fitted "
+            "without imputation"
+        )
+    table = pd.concat([features.keys, _estimates(estimator, X), _range(estimator, X)], axis=1)
+    seen = set(estimator.rows_seen)
+    table["n_imputed"] = missing.sum(axis=1)
+    table["in_training"] = [mark in seen for mark in fingerprints(X)]
+    return Predictions(
+        estimator.target, table, features.excluded, (*features.warnings, *_warnings(table))
+    )
+
+
+def check_origin(estimator: FinalEstimator, source: Mapping[str, object]) -> None:
+    """Refuse features that were made otherwise than those of the estimator.
+
+    Raises
+    ------
+    InputError
+        Naming what differs: the model, the prompt sets, or single settings.
+    """
+    fitted = estimator.source
+    if bool(fitted) != bool(source):
+        named = "come from extract" if fitted else "come from a table of unknown origin"
+        raise InputError(
+            f"the features that the estimator was fitted to {named}, these do not; they can not be "
+            "compared"
+        )
+    faults: list[str] = []
+    for part in sorted({*fitted, *source} - NOT_COMPARED):
+        faults += _differences(part, fitted.get(part), source.get(part))
+    if faults:
+        raise InputError(faults)
+
+
+def _differences(path: str, fitted: object, found: object) -> list[str]:
+    if fitted == found:
+        return []
+    if isinstance(fitted, Mapping) and isinstance(found, Mapping):
+        inner: list[str] = []
+        for key in sorted({*map(str, fitted), *map(str, found)}):
+            inner += _differences(f"{path}.{key}", fitted.get(key), found.get(key))
+        return inner
+    if path == "prompts":
+        return [
+            "these features were made with other prompt sets: the estimator was fitted to "
+            f"{_prompt_names(fitted)}, they have {_prompt_names(found)}"
+        ]
+    what = "another model" if path == "model.hash" else f"another {path}"
+    return [
+        f"these features were made with {what}: the estimator was fitted to {_short(fitted)}, they "
+        f"have {_short(found)}"
+    ]
+
+
+def _prompt_names(prompts: object) -> str:
+    if not isinstance(prompts, list):
+        return "none"
+    pairs = [(p.get("name"), _short(p.get("hash"))) for p in prompts if isinstance(p, Mapping)]
+    return ", ".join(f"{name} ({mark})" for name, mark in pairs) or "none"
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."
+
+
+def _estimates(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
+    folds = np.stack([model.predict(X) for model in estimator.fold_models])
+    low, high = estimator.calibration.interval(folds, level=estimator.level)
+    least = -np.inf if estimator.minimum is None else estimator.minimum
+    most = np.inf if estimator.maximum is None else estimator.maximum
+    ends = np.clip([low, high], least, most)
+    ends[~np.isfinite(ends)] = np.nan
+    return pd.DataFrame(
+        {
+            "predicted": estimator.model.predict(X),
+            "low": ends[0],
+            "high": ends[1],
+            "level": estimator.level,
+        }
+    )
+
+
+def _range(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
+    whole = filled(X, estimator.medians)
+    distance = estimator.reach.distances(whole)
+    deviations = estimator.reach.standardised(whole)
+    farthest = np.abs(deviations).argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "out_of_range": distance > estimator.distance_limit,
+            "distance": distance,
+            "distance_limit": estimator.distance_limit,
+            "farthest_feature": [estimator.feature_names[i] for i in farthest],
+            "farthest_sd": deviations[np.arange(len(X)), farthest],
+        }
+    )
+
+
+def _warnings(table: pd.DataFrame) -> list[str]:
+    found = []
+    outside, known = int(table["out_of_range"].sum()), int(table["in_training"].sum())
+    unbounded = int(table[["low", "high"]].isna().any(axis=1).sum())
+    if outside:
+        found.append(
+            f"{_visits(outside)} out of range: the features lie farther from those of the training "
+            "subjects than 99 % of new subjects like them would; do not rely on these estimates"
+        )
+    if known:
+        found.append(
+            f"{_visits(known)} among those that the estimator was fitted to: their estimates are "
+            "too good, use predictions.csv of regress instead"
+        )
+    if unbounded:
+        found.append(
+            f"{_visits(unbounded)} without a bounded interval: the estimator was fitted to too few "
+            "subjects for its level"
+        )
+    return found
+
+
+def _visits(n: int) -> str:
+    return "1 visit is" if n == 1 else f"{n} visits are"
