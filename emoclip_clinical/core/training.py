@@ -28,6 +28,7 @@ from emoclip_clinical.core.training_selection import TEST_DATA_WARNING, Selected
 from emoclip_clinical.core.training_sides import TrainingClips, TrainingSides, judged_labels
 from emoclip_clinical.core.training_state import TrainingState
 from emoclip_clinical.core.training_texts import caption_clips
+from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 
 
@@ -177,6 +178,9 @@ def train(
                 "training": training.model_dump(mode="json"),
                 "seed": seed,
                 "clips_sha256": identity["clips_sha256"],
+                "training_people": hash_people(
+                    [c.group for c in seen], salt=str(identity["clips_sha256"])
+                ).as_card(),
                 "prompts_sha256": identity["prompts_sha256"],
                 "n_processes": world.size,
             }

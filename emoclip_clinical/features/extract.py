@@ -212,6 +212,8 @@ class _Run:
             pooled_names=pooled_names(self._settings.prompts),
             description={
                 **self._description,
+                # Beside the settings and not among them: it changes no value of the tables.
+                "training_people": self._embedder.card.get("training_people"),
                 "settings_hash": self._settings_hash,
                 "pooled_features": list(pooled_names(self._settings.prompts)),
                 "versions": _versions(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.results import write_results
 from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.history import record_look
+from emoclip_clinical.study.leak_guard import check_people, people_warnings, without_hashes
 from emoclip_clinical.study.model_training import is_model_trained, train_model, training_prompts
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import (
@@ -195,7 +196,8 @@ def run_regress(
     Raises
     ------
     InputError
-        With the faults of every target at once.
+        With the faults of every target at once; and naming participants whom the model was
+        trained on.
     """
     protocol = study.protocol
     config, data = protocol.regression, protocol.data
@@ -211,6 +213,9 @@ def run_regress(
         now=started,
     )
     designs = [join(table, rated) for rated in study_targets(study, ratings)]
+    people = check_people(designs, features=table)
+    warned = people_warnings(people)
+    designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
     estimates = adjust_family(
         [estimate(d, config=config, seed=protocol.seed, progress=progress) for d in designs]
     )
@@ -221,7 +226,7 @@ def run_regress(
         started=started,
         ended=now(),
     )
-    origin["features"] = dict(table.source)
+    origin["features"] = without_hashes(table.source, people)
     origin["git_commit"] = git_commit(study.folder)
     root = output or study.path(data.results)
     results = []
