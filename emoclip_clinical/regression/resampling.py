@@ -99,6 +99,29 @@ def subject_interval(
     return percentile_interval(drawn, confidence=confidence, name=name, warnings=(text,))
 
 
+def correlation_of(x: np.ndarray, y: np.ndarray) -> Statistic:
+    """Return the statistic: Pearson r of two values of each subject, NaN where one is constant.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n_subjects,)
+    """
+    x, y = x - x.mean(), y - y.mean()
+    columns = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+    smallest = 1e-14 * (x * x).max(), 1e-14 * (y * y).max()
+
+    def statistic(count: np.ndarray) -> np.ndarray:
+        n, mx, my, xx, yy, xy = (count @ columns).T
+        vx, vy = xx / n - (mx / n) ** 2, yy / n - (my / n) ** 2
+        defined = (vx > smallest[0]) & (vy > smallest[1])
+        r = np.full(len(count), np.nan)
+        covariance = xy / n - mx * my / n**2
+        np.divide(covariance, np.sqrt(np.where(defined, vx * vy, 1.0)), out=r, where=defined)
+        return r
+
+    return statistic
+
+
 def percentile_interval(
     drawn: np.ndarray, *, confidence: float, name: str = "r", warnings: tuple[str, ...] = ()
 ) -> Interval:

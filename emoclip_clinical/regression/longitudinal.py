@@ -1,0 +1,314 @@
+"""Repeated visits: a mixed model, correlation between and within subjects, change scores.
+
+Here the prediction of a visit is the mean over repeats of its out-of-fold predictions.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings as python_warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from emoclip_clinical.records import CrossValidation
+from emoclip_clinical.regression.metrics import bias, is_constant, mae, pearson_r
+from emoclip_clinical.regression.resampling import (
+    Interval,
+    correlation_of,
+    no_interval,
+    subject_counts,
+    subject_interval,
+)
+from emoclip_clinical.regression.subject_sums import subject_numbers
+
+MINIMUM_REPEATED = 5
+"""Fewer subjects with several visits than this give no analysis."""
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """Rating on out-of-fold prediction with a random intercept for each subject (REML).
+
+    Attributes
+    ----------
+    slope, slope_error, slope_low, slope_high : float
+        Scale points of rating for one scale point of prediction; Wald interval.
+    p : float
+        Two-sided, of slope 0.
+    intercept : float
+        Scale points.
+    subject_variance, residual_variance : float
+        Squared scale points.
+    converged : bool
+    """
+
+    slope: float
+    slope_error: float
+    slope_low: float
+    slope_high: float
+    p: float
+    intercept: float
+    subject_variance: float
+    residual_variance: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Correlated:
+    """A correlation with its degrees of freedom, two-sided p and interval by Fisher's z."""
+
+    r: float
+    degrees_of_freedom: int
+    p: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Observed and estimated change from a subject's first to last visit.
+
+    Attributes
+    ----------
+    n_subjects : int
+    r : float or None
+    r_interval : Interval
+        BCa over subjects.
+    mae, bias : float
+        Of the estimated change, scale points.
+    mean_observed, mean_predicted : float
+        Mean change, scale points.
+    """
+
+    n_subjects: int
+    r: float | None
+    r_interval: Interval
+    mae: float
+    bias: float
+    mean_observed: float
+    mean_predicted: float
+
+
+@dataclass(frozen=True)
+class RepeatedVisits:
+    """What repeated visits say of an estimate; parts are None where `warnings` tell why.
+
+    Attributes
+    ----------
+    n_subjects, n_repeated, n_visits : int
+        Subjects, those with several visits, and visits.
+    mixed_model : MixedModel or None
+    between : Correlated or None
+        Of subjects' mean ratings and mean predictions, each subject once.
+    within : Correlated or None
+        Repeated-measures correlation.
+    change : Change or None
+    warnings : tuple of str
+    """
+
+    n_subjects: int
+    n_repeated: int
+    n_visits: int
+    mixed_model: MixedModel | None
+    between: Correlated | None
+    within: Correlated | None
+    change: Change | None
+    warnings: tuple[str, ...]
+
+
+def analyse_visits(
+    cv: CrossValidation, *, resamples: int, confidence: float, seed: int
+) -> RepeatedVisits | None:
+    """Analyse repeated visits; None if no subject has several.
+
+    Parameters
+    ----------
+    resamples : int
+        Bootstrap samples of subjects for the interval of change; 0 for none.
+    confidence : float
+        Level of every interval, in (0, 1).
+    """
+    subjects, predicted = subject_numbers(cv), cv.predicted.mean(axis=0)
+    count = np.bincount(subjects)
+    repeated = int((count > 1).sum())
+    if not repeated:
+        return None
+    found: list[str] = []
+    if repeated < MINIMUM_REPEATED:
+        found.append(
+            f"only {repeated} subjects have several visits, {MINIMUM_REPEATED} are needed to look "
+            "at visits apart from subjects"
+        )
+        return RepeatedVisits(
+            len(count), repeated, len(subjects), None, None, None, None, tuple(found)
+        )
+    enough = not is_constant(predicted) and not is_constant(cv.observed)
+    if not enough:
+        found.append("repeated visits: ratings or predictions are constant")
+    model = None
+    if enough:
+        model, messages = mixed_model(cv.observed, predicted, subjects, confidence=confidence)
+        found += messages
+    means = [np.bincount(subjects, weights=v) / count for v in (cv.observed, predicted)]
+    between = _plain(means[0], means[1], confidence) if enough else None
+    within = repeated_correlation(cv.observed, predicted, subjects, confidence=confidence)
+    if enough and within is None:
+        found.append("the correlation within subjects is not defined: nobody changes")
+    return RepeatedVisits(
+        n_subjects=len(count),
+        n_repeated=repeated,
+        n_visits=len(subjects),
+        mixed_model=model,
+        between=between,
+        within=within,
+        change=_change(
+            cv, predicted, subjects, resamples=resamples, confidence=confidence, seed=seed
+        ),
+        warnings=tuple(found),
+    )
+
+
+def mixed_model(
+    observed: np.ndarray, predicted: np.ndarray, subjects: np.ndarray, *, confidence: float
+) -> tuple[MixedModel | None, list[str]]:
+    """Fit rating on prediction with a random intercept, and return what the fit warned of.
+
+    Parameters
+    ----------
+    observed, predicted : ndarray of shape (n_visits,)
+    subjects : ndarray of int, shape (n_visits,)
+    confidence : float
+
+    Returns
+    -------
+    MixedModel or None
+        None where the fit failed.
+    list of str
+    """
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    design = np.column_stack([np.ones_like(predicted), predicted])
+    with python_warnings.catch_warnings(record=True) as caught:
+        python_warnings.simplefilter("always")
+        try:
+            fit = MixedLM(observed, design, groups=subjects).fit(reml=True)
+        except np.linalg.LinAlgError as error:
+            return None, [f"mixed model: could not be fitted ({error})"]
+    messages = sorted({f"mixed model: {str(w.message).splitlines()[0]}" for w in caught})
+    numbers = [float(fit.fe_params[1]), float(fit.bse_fe[1])]
+    if not np.isfinite(numbers).all():
+        return None, [*messages, "mixed model: the standard error is not defined"]
+    slope, error_of_slope = numbers
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    model = MixedModel(
+        slope=slope,
+        slope_error=error_of_slope,
+        slope_low=slope - z * error_of_slope,
+        slope_high=slope + z * error_of_slope,
+        p=float(2 * stats.norm.sf(abs(slope / error_of_slope))),
+        intercept=float(fit.fe_params[0]),
+        subject_variance=float(np.asarray(fit.cov_re)[0, 0]),
+        residual_variance=float(fit.scale),
+        converged=bool(fit.converged),
+    )
+    return model, messages
+
+
+def repeated_correlation(
+    x: np.ndarray, y: np.ndarray, subjects: np.ndarray, *, confidence: float
+) -> Correlated | None:
+    """Return the repeated-measures correlation (Bakdash & Marusich 2017, Front. Psychol. 8, 456).
+
+    Correlation of deviations from each subject's own means; subjects with one visit say nothing.
+    Degrees of freedom are visits less subjects less 1, of subjects with several visits. None
+    where nobody changes or there are none.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n_visits,)
+    subjects : ndarray of int, shape (n_visits,)
+    """
+    count = np.bincount(subjects)
+    several = count[subjects] > 1
+    degrees = int(several.sum() - (count > 1).sum()) - 1
+    if degrees < 1:
+        return None
+    left = []
+    for values in (x, y):
+        mean = np.bincount(subjects, weights=values)[subjects] / count[subjects]
+        rest = (values - mean)[several]
+        if np.abs(rest).max() <= 1e-12 * max(np.abs(values).max(), 1e-300):
+            return None
+        left.append(rest)
+    r = float(left[0] @ left[1] / np.sqrt((left[0] @ left[0]) * (left[1] @ left[1])))
+    return _correlated(r, degrees, confidence)
+
+
+def visit_order(session: str) -> tuple[tuple[int, str], ...]:
+    """Return a key that sorts sessions as people count: ``ses-2`` before ``ses-10``."""
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", session)
+    )
+
+
+def _plain(x: np.ndarray, y: np.ndarray, confidence: float) -> Correlated | None:
+    r = pearson_r(x, y, np.ones(len(x)))
+    return None if r is None else _correlated(r, len(x) - 2, confidence)
+
+
+def _correlated(r: float, degrees: int, confidence: float) -> Correlated:
+    inside = min(max(r, -1.0), 1.0)
+    if abs(inside) >= 1 - 1e-15:
+        return Correlated(inside, degrees, 0.0, inside, inside)
+    t = inside * np.sqrt(degrees / (1 - inside**2))
+    p = float(2 * stats.t.sf(abs(t), degrees))
+    if degrees < 2:
+        return Correlated(inside, degrees, p, None, None)
+    half = stats.norm.ppf((1 + confidence) / 2) / np.sqrt(degrees - 1)
+    low, high = (float(np.tanh(np.arctanh(inside) + s * half)) for s in (-1, 1))
+    return Correlated(inside, degrees, p, low, high)
+
+
+def _change(
+    cv: CrossValidation,
+    predicted: np.ndarray,
+    subjects: np.ndarray,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Change:
+    sessions = cv.keys["session_id"].tolist()
+    pairs = []
+    for subject in np.flatnonzero(np.bincount(subjects) > 1):
+        rows = sorted(
+            np.flatnonzero(subjects == subject).tolist(), key=lambda i: visit_order(sessions[i])
+        )
+        pairs.append((rows[0], rows[-1]))
+    first, last = np.array(pairs).T
+    observed = cv.observed[last] - cv.observed[first]
+    estimated = predicted[last] - predicted[first]
+    ones = np.ones(len(observed))
+    r = pearson_r(observed, estimated, ones)
+    interval = no_interval("r of change is not defined")
+    if r is not None:
+        interval = no_interval("no bootstrap was asked for")
+        if resamples:
+            counts = subject_counts(len(observed), resamples=resamples, seed=seed)
+            interval = subject_interval(
+                correlation_of(observed, estimated),
+                counts=counts,
+                confidence=confidence,
+                name="r of change",
+            )
+    return Change(
+        n_subjects=len(observed),
+        r=r,
+        r_interval=interval,
+        mae=mae(observed, estimated, ones),
+        bias=bias(observed, estimated, ones),
+        mean_observed=float(observed.mean()),
+        mean_predicted=float(estimated.mean()),
+    )

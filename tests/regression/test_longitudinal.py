@@ -1,0 +1,133 @@
+"""Repeated visits against pingouin, and against statsmodels called by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pingouin
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+
+from emoclip_clinical.records import CrossValidation
+from emoclip_clinical.regression.longitudinal import (
+    analyse_visits,
+    repeated_correlation,
+    visit_order,
+)
+
+
+def visits(seed: int = 0, *, n: int = 30, two: int = 14, three: int = 6) -> CrossValidation:
+    rng = np.random.default_rng(seed)
+    subject = np.sort(np.concatenate([np.arange(n), np.arange(two), np.arange(three)]))
+    session = np.concatenate([np.arange(k) for k in np.bincount(subject)])
+    level, change = rng.normal(0, 3, n)[subject], rng.normal(0, 2, len(subject))
+    unseen = rng.normal(0, 3, n)[subject]
+    observed = np.round(20 + level + unseen + change + rng.normal(size=len(subject)))
+    predicted = 20 + 0.5 * level + 0.6 * change + rng.normal(size=(4, len(subject)))
+    names = [("ses-2", "ses-10", "ses-11")[k] for k in session]
+    return CrossValidation(
+        target="t",
+        keys=pd.DataFrame(
+            {"participant_id": [f"sub-{s:02d}" for s in subject], "session_id": names}
+        ),
+        observed=observed,
+        predicted=predicted,
+        baseline=np.full_like(predicted, 20.0),
+        fold=np.tile(subject % 5, (4, 1)),
+        weight=1 / np.bincount(subject)[subject],
+        chosen=(),
+    )
+
+
+def frame(cv: CrossValidation) -> pd.DataFrame:
+    return cv.keys.assign(rating=cv.observed, estimate=cv.predicted.mean(axis=0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_within_subject_correlation_equals_pingouin(seed: int) -> None:
+    cv = visits(seed)
+    made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0).within
+    # Subjects with one visit have no deviation; pingouin would count them as a level only.
+    table = frame(cv)
+    table = table[table.groupby("participant_id")["rating"].transform("size") > 1]
+    wanted = pingouin.rm_corr(table, x="estimate", y="rating", subject="participant_id").iloc[0]
+    assert made.r == pytest.approx(wanted["r"], abs=1e-10)
+    assert made.degrees_of_freedom == wanted["dof"]
+    assert made.p == pytest.approx(wanted["pval"], rel=1e-8)
+    interval = pingouin.compute_esci(
+        stat=wanted["r"], nx=wanted["dof"] + 2, eftype="pearson", decimals=12
+    )
+    assert [made.low, made.high] == pytest.approx(list(interval), abs=1e-10)
+
+
+def test_degenerate_within_subject_correlation() -> None:
+    subjects = np.repeat(np.arange(6), 2)
+    steady, moving = np.repeat(np.arange(6.0), 2), np.tile([0.0, 1.0], 6)
+    assert repeated_correlation(steady, moving, subjects, confidence=0.95) is None
+    assert repeated_correlation(moving, moving, np.arange(12), confidence=0.95) is None
+    same = repeated_correlation(moving + steady, moving, subjects, confidence=0.95)
+    assert (same.r, same.degrees_of_freedom, same.p) == (pytest.approx(1), 5, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mixed_model_equals_statsmodels_by_hand(seed: int) -> None:
+    cv = visits(seed)
+    made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0).mixed_model
+    fit = smf.mixedlm("rating ~ estimate", frame(cv), groups="participant_id").fit(reml=True)
+    assert made.slope == pytest.approx(fit.params["estimate"], abs=1e-10)
+    assert made.intercept == pytest.approx(fit.params["Intercept"], abs=1e-8)
+    assert made.slope_error == pytest.approx(fit.bse["estimate"], abs=1e-10)
+    assert made.p == pytest.approx(fit.pvalues["estimate"], rel=1e-8)
+    assert [made.slope_low, made.slope_high] == pytest.approx(list(fit.conf_int().loc["estimate"]))
+    assert made.subject_variance == pytest.approx(fit.cov_re.iloc[0, 0])
+    assert made.residual_variance == pytest.approx(fit.scale)
+    assert made.converged
+
+
+def test_between_subjects_each_counts_once() -> None:
+    cv = visits()
+    made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0)
+    means = frame(cv).groupby("participant_id")[["rating", "estimate"]].mean()
+    wanted = stats.pearsonr(means["rating"], means["estimate"])
+    interval = wanted.confidence_interval(0.95)
+    assert made.between.r == pytest.approx(wanted.statistic)
+    assert made.between.p == pytest.approx(wanted.pvalue)
+    assert (made.between.low, made.between.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_change_is_from_the_first_to_the_last_visit() -> None:
+    cv = visits()
+    made = analyse_visits(cv, resamples=500, confidence=0.95, seed=0).change
+    table = frame(cv)
+    observed, estimated = [], []
+    for _, rows in table.groupby("participant_id"):
+        if len(rows) > 1:
+            first = rows[rows["session_id"] == "ses-2"].iloc[0]
+            last = rows[rows["session_id"] == ("ses-11" if len(rows) == 3 else "ses-10")].iloc[0]
+            observed.append(last["rating"] - first["rating"])
+            estimated.append(last["estimate"] - first["estimate"])
+    assert made.n_subjects == 14
+    assert made.r == pytest.approx(np.corrcoef(observed, estimated)[0, 1])
+    assert made.mae == pytest.approx(np.abs(np.subtract(estimated, observed)).mean())
+    assert made.bias == pytest.approx(np.subtract(estimated, observed).mean())
+    assert made.r_interval.low < made.r < made.r_interval.high
+
+
+def test_sessions_are_counted_as_people_count() -> None:
+    names = ["ses-10", "ses-2", "ses-baseline", "ses-1b"]
+    assert sorted(names, key=visit_order) == ["ses-1b", "ses-2", "ses-10", "ses-baseline"]
+
+
+def test_single_visits_and_few_repeats() -> None:
+    assert analyse_visits(visits(two=0, three=0), resamples=100, confidence=0.95, seed=0) is None
+    few = analyse_visits(visits(two=3, three=0), resamples=100, confidence=0.95, seed=0)
+    assert few.mixed_model is None
+    assert "only 3 subjects have several visits" in few.warnings[0]
+    flat = replace(visits(), predicted=np.full((4, 50), 3.0))
+    made = analyse_visits(flat, resamples=100, confidence=0.95, seed=0)
+    assert (made.mixed_model, made.between, made.within) == (None, None, None)
+    assert made.change.r is None
+    assert "constant" in made.warnings[0]
