@@ -1,0 +1,186 @@
+"""What the result owes to one site or to single subjects: fit again without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emoclip_clinical.records import CrossValidation, Progress, no_progress
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.folds import leave_one_subject_out, outer_folds
+from emoclip_clinical.regression.metrics import mae, over_repeats, pearson_r
+from emoclip_clinical.regression.nested_ridge import (
+    cross_fit,
+    cross_validation,
+    problem_of,
+    subset,
+)
+from emoclip_clinical.regression.subject_sums import (
+    over_repeats_of,
+    pearson,
+    subject_sums,
+)
+
+MINIMUM_LEFT = 20
+"""Fewer subjects left than this are not analysed again."""
+INFLUENTIAL_SPREADS = 3.0
+"""Robust spreads from the median influence at which a subject counts as influential."""
+MAXIMUM_INFLUENTIAL = 10
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """The estimate without some subjects.
+
+    Attributes
+    ----------
+    kind : str
+        ``site`` or ``subject``.
+    excluded : str
+        Which site, or which participant.
+    n_subjects : int
+        Subjects left.
+    r : float or None
+        Pooled r of the whole pipeline on the rest, with new folds.
+    r_change : float or None
+        Less the r of all subjects, the same pipeline.
+    mae : float or None
+        Scale points.
+    warning : str
+        Why there is no estimate; empty where there is one.
+    """
+
+    kind: str
+    excluded: str
+    n_subjects: int
+    r: float | None
+    r_change: float | None
+    mae: float | None
+    warning: str = ""
+
+
+def influence(cv: CrossValidation) -> np.ndarray:
+    """Return how much the pooled r falls when a subject's rows are left out of it.
+
+    The fitted models stay as they are. Subjects are in the order of ``participant_id``.
+
+    Returns
+    -------
+    ndarray of shape (n_subjects,)
+        r with all less r without the subject; NaN where r is not defined.
+    """
+    sums = subject_sums(cv)
+    if sums.constant:
+        return np.full(sums.n_subjects, np.nan)
+    statistic = over_repeats_of(pearson, sums)
+    whole = float(statistic(np.ones((1, sums.n_subjects)))[0])
+    return np.asarray(whole - statistic(1.0 - np.eye(sums.n_subjects)))
+
+
+def influential_subjects(cv: CrossValidation) -> tuple[str, ...]:
+    """Return the participants whose influence stands out, the strongest first.
+
+    More than `INFLUENTIAL_SPREADS` times 1.4826 median absolute deviations from the median; at
+    most `MAXIMUM_INFLUENTIAL`.
+    """
+    values = influence(cv)
+    if not np.isfinite(values).all():
+        return ()
+    distance = np.abs(values - np.median(values))
+    spread = 1.4826 * float(np.median(distance))
+    names = np.unique(cv.keys["participant_id"].to_numpy(dtype=str))
+    order = np.argsort(-distance, kind="stable")[:MAXIMUM_INFLUENTIAL]
+    limit = max(INFLUENTIAL_SPREADS * spread, 1e-12)
+    return tuple(str(names[i]) for i in order if distance[i] > limit)
+
+
+def without_each(
+    design: Design,
+    *,
+    cv: CrossValidation,
+    sites: Sequence[str] | None,
+    config: RegressionConfig,
+    seed: int,
+    progress: Progress = no_progress,
+) -> tuple[Exclusion, ...]:
+    """Run ridge again without each site and without each influential subject.
+
+    Parameters
+    ----------
+    design : Design
+    cv : CrossValidation
+        Of all rows of the design; says which subjects are influential.
+    sites : sequence of str, length n_visits, or None
+        Site of each visit; an excluded site takes all visits of whoever was seen there.
+    config : RegressionConfig
+        `cv`, `folds`, `repeats`, `inner_folds` and `alphas` are used.
+    seed : int
+    progress : callable
+
+    Returns
+    -------
+    tuple of Exclusion
+        Sites in alphabetical order, then subjects by influence.
+    """
+    names = design.keys["participant_id"].to_numpy(dtype=str)
+    without: list[tuple[str, str, np.ndarray]] = []
+    if sites is not None:
+        at = np.array([str(s) for s in sites])
+        for site in sorted(set(at.tolist())):
+            gone = np.isin(design.subjects, design.subjects[at == site])
+            without.append(("site", site, gone))
+    without += [("subject", name, names == name) for name in influential_subjects(cv)]
+    if not without:
+        return ()
+    whole = over_repeats(pearson_r, _refit(design, config, seed))
+    made = []
+    for done, (kind, label, gone) in enumerate(without):
+        made.append(_without(design, gone, kind, label, whole, config, seed))
+        progress("sensitivity", done + 1, len(without))
+    return tuple(made)
+
+
+def _without(
+    design: Design,
+    gone: np.ndarray,
+    kind: str,
+    label: str,
+    whole: float | None,
+    config: RegressionConfig,
+    seed: int,
+) -> Exclusion:
+    left = len(np.unique(design.subjects[~gone]))
+    if left < max(MINIMUM_LEFT, 2 * config.folds):
+        why = f"without {kind} {label} only {left} subjects are left"
+        return Exclusion(kind, label, left, None, None, None, why)
+    part = subset(design, ~gone)
+    if np.ptp(part.y) == 0:
+        why = f"without {kind} {label} all ratings are {part.y[0]:g}"
+        return Exclusion(kind, label, left, None, None, None, why)
+    cv = _refit(part, config, seed)
+    r = over_repeats(pearson_r, cv)
+    error = float(np.mean([mae(cv.observed, p, cv.weight) for p in cv.predicted]))
+    change = None if r is None or whole is None else r - whole
+    why = f"without {kind} {label} r is not defined" if r is None else ""
+    return Exclusion(kind, label, left, r, change, error, why)
+
+
+def _refit(design: Design, config: RegressionConfig, seed: int) -> CrossValidation:
+    if config.cv == "leave_one_subject_out":
+        fold = leave_one_subject_out(design.subjects)
+    else:
+        fold = outer_folds(design.subjects, folds=config.folds, repeats=config.repeats, seed=seed)
+    made = cross_fit(
+        design.y[:, np.newaxis],
+        problem=problem_of(design),
+        role="features",
+        fold=fold,
+        config=config,
+        seed=seed,
+    )
+    return cross_validation(
+        design, predicted=made.predicted[:, :, 0], fold=fold, chosen=made.chosen
+    )

@@ -1,0 +1,193 @@
+"""Errors in subgroups: by sex, age band, site, medication; small cells are not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import CrossValidation, InputError
+from emoclip_clinical.regression.metrics import bias, mae
+from emoclip_clinical.regression.resampling import (
+    Interval,
+    no_interval,
+    subject_counts,
+    subject_interval,
+)
+from emoclip_clinical.regression.subject_sums import (
+    absolute_error,
+    mean_bias,
+    over_repeats_of,
+    subject_numbers,
+    subject_sums,
+)
+
+MINIMUM_CELL = 10
+"""Subgroups of fewer subjects than this are not shown."""
+AGE_EDGES_YEARS = (30.0, 45.0, 60.0)
+"""Ages at which a new band begins."""
+MAXIMUM_LEVELS = 12
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Errors of the subjects of one level of one variable.
+
+    Attributes
+    ----------
+    variable, level : str
+    n_subjects : int or None
+        None where the cell is suppressed.
+    mae, bias : float or None
+        Mean over repeats, scale points; bias is of predicted - observed. None where suppressed.
+    mae_interval, bias_interval : Interval
+        BCa over the subjects of the cell.
+    """
+
+    variable: str
+    level: str
+    n_subjects: int | None
+    mae: float | None
+    bias: float | None
+    mae_interval: Interval
+    bias_interval: Interval
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether the cell has fewer than `MINIMUM_CELL` subjects."""
+        return self.n_subjects is None
+
+
+def subgroups(
+    cv: CrossValidation,
+    *,
+    covariates: pd.DataFrame,
+    names: Sequence[str],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[Subgroup, ...]:
+    """Return MAE and bias in every level of the named covariates.
+
+    Numbers with more than `MAXIMUM_LEVELS` different values become bands (`level_names`). A
+    missing value is a level of its own. A subject whose level differs between visits counts in
+    each, with the visits that belong there.
+
+    Parameters
+    ----------
+    covariates : DataFrame of shape (n_visits, n_covariates)
+        Rows as in the cross-validation.
+    names : sequence of str
+        Covariates that make subgroups.
+    resamples : int
+        Bootstrap samples of subjects; 0 for no intervals.
+    confidence : float
+        Level of the intervals, in (0, 1).
+
+    Raises
+    ------
+    InputError
+        With every name that is no column, or is text with too many different values.
+    """
+    faults = [f"subgroups: there is no column {n!r}" for n in names if n not in covariates]
+    levels: dict[str, list[str]] = {}
+    for name in names:
+        if name not in covariates:
+            continue
+        levels[name] = level_names(covariates[name], name=name)
+        if len(set(levels[name])) > MAXIMUM_LEVELS + 1:
+            faults.append(
+                f"subgroups: column {name!r} has {len(set(levels[name]))} different texts, "
+                f"{MAXIMUM_LEVELS} are the most"
+            )
+    if faults:
+        raise InputError(faults)
+    made = []
+    for name, of_rows in levels.items():
+        at = np.array(of_rows, dtype=object)
+        for level in sorted(set(of_rows), key=_level_order):
+            part = _rows_of(cv, at == level)
+            made.append(_subgroup(part, name, level, resamples, confidence, seed))
+    return tuple(made)
+
+
+def level_names(column: pd.Series, *, name: str) -> list[str]:
+    """Return the level of each row: a category, a small number, or a band of a number.
+
+    Columns called ``age`` (or ``age_years``) are cut at `AGE_EDGES_YEARS`, other numbers with
+    many values at their terciles, which no model sees.
+    """
+    missing = column.isna().to_numpy()
+    is_number = pd.api.types.is_numeric_dtype(column)
+    is_age = is_number and name.lower() in {"age", "age_years"}
+    if not is_number or (column.dropna().nunique() <= MAXIMUM_LEVELS and not is_age):
+        texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist()]
+        return ["missing" if m else t for m, t in zip(missing, texts, strict=True)]
+    values = column.to_numpy(dtype=np.float64)
+    if is_age:
+        edges = np.array(AGE_EDGES_YEARS)
+    else:
+        edges = np.unique(np.quantile(values[~missing], [1 / 3, 2 / 3]))
+    bands = _band_names(edges)
+    return [
+        "missing" if m else bands[int(np.searchsorted(edges, v, side="right"))]
+        for m, v in zip(missing, values, strict=True)
+    ]
+
+
+def _band_names(edges: np.ndarray) -> list[str]:
+    middle = [f"{a:g} to below {b:g}" for a, b in pairwise(edges)]
+    return [f"below {edges[0]:g}", *middle, f"{edges[-1]:g} and above"]
+
+
+def _level_order(level: str) -> tuple[int, float, str]:
+    if level == "missing":
+        return (3, 0.0, level)
+    first = level.split()[0]
+    try:
+        return (0, float(first), level)
+    except ValueError:
+        return (-1 if first == "below" else 1, 0.0, level)
+
+
+def _rows_of(cv: CrossValidation, rows: np.ndarray) -> CrossValidation:
+    """Return the rows of a level, each subject counting once there."""
+    places = np.flatnonzero(rows)
+    keys = cv.keys.iloc[places].reset_index(drop=True)
+    subjects = np.unique(keys["participant_id"].to_numpy(dtype=str), return_inverse=True)[1]
+    return CrossValidation(
+        target=cv.target,
+        keys=keys,
+        observed=cv.observed[places],
+        predicted=cv.predicted[:, places],
+        baseline=cv.baseline[:, places],
+        fold=cv.fold[:, places],
+        weight=1.0 / np.bincount(subjects)[subjects],
+        chosen=(),
+    )
+
+
+def _subgroup(
+    part: CrossValidation, name: str, level: str, resamples: int, confidence: float, seed: int
+) -> Subgroup:
+    n = int(subject_numbers(part).max()) + 1
+    if n < MINIMUM_CELL:
+        hidden = no_interval(f"fewer than {MINIMUM_CELL} subjects")
+        return Subgroup(name, level, None, None, None, hidden, hidden)
+    intervals = [no_interval("no bootstrap was asked for")] * 2
+    if resamples:
+        counts, sums = subject_counts(n, resamples=resamples, seed=seed), subject_sums(part)
+        intervals = [
+            subject_interval(
+                over_repeats_of(metric, sums), counts=counts, confidence=confidence, name=text
+            )
+            for metric, text in ((absolute_error, "mae"), (mean_bias, "bias"))
+        ]
+    values = [
+        float(np.mean([measure(part.observed, p, part.weight) for p in part.predicted]))
+        for measure in (mae, bias)
+    ]
+    return Subgroup(name, level, n, values[0], values[1], intervals[0], intervals[1])
