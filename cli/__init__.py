@@ -11,6 +11,8 @@ from . import (
     extract,
     import_checkpoint,
     init,
+    power,
+    predict,
     regress,
     run,
     scales,
@@ -34,8 +36,10 @@ app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("extract")(extract.command)
 app.command("regress")(regress.command)
+app.command("predict")(predict.command)
 app.command("run")(run.command)
 app.command("scales")(scales.command)
+app.command("power")(power.command)
 app.command("import-checkpoint")(import_checkpoint.command)
 
 

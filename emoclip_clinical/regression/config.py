@@ -41,6 +41,12 @@ class RegressionConfig(BaseModel):
         default=2000, ge=0, description="Resamples of subjects for the interval; 0 leaves it out."
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the interval.")
+    prediction_level: float = Field(
+        default=0.9,
+        gt=0.5,
+        lt=1,
+        description="Share of new subjects whose rating an interval of predict is to hold.",
+    )
     where: dict[str, str | int | float] = Field(
         default_factory=dict, description="Only visits whose rating columns have these values."
     )

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.conformal import Calibration, upper_limit
 from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.features import ImputeRule
 from emoclip_clinical.regression.folds import fold_of_subjects, inner_folds, splits
 from emoclip_clinical.regression.imputation import filled, training_medians
 from emoclip_clinical.regression.linear_model import fit_ridge
@@ -83,7 +85,7 @@ class FinalEstimator:
     minimum: float | None
     maximum: float | None
     kind: str
-    impute: str
+    impute: ImputeRule
     feature_names: tuple[str, ...]
     model: Predictor
     fold_models: tuple[Predictor, ...]
@@ -113,7 +115,7 @@ def ridge_fit(config: RegressionConfig, *, seed: int) -> Fit:
 
 
 def fit_estimator(
-    design: Design, *, fit: Fit, kind: str, level: float, impute: str, seed: int
+    design: Design, *, fit: Fit, kind: str, level: float, impute: ImputeRule, seed: int
 ) -> FinalEstimator:
     """Fit a model to all subjects, and again without each fold of them for the intervals.
 
@@ -135,6 +137,14 @@ def fit_estimator(
     -------
     FinalEstimator
     """
+    # One thread, as in the cross-validation: the last bits must not depend on the machine's load.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _fitted(design, fit=fit, kind=kind, level=level, impute=impute, seed=seed)
+
+
+def _fitted(
+    design: Design, *, fit: Fit, kind: str, level: float, impute: ImputeRule, seed: int
+) -> FinalEstimator:
     X, y, weight, subjects = design.X, design.y, design.weights, design.subjects
     folds = min(CALIBRATION_FOLDS, design.n_subjects)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_CALIBRATION_STREAM,)))

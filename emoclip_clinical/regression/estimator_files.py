@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.conformal import Calibration
 from emoclip_clinical.regression.estimator import FinalEstimator
+from emoclip_clinical.regression.features import ImputeRule
 from emoclip_clinical.regression.linear_model import LinearModel
 from emoclip_clinical.regression.reach import Reach
 
@@ -42,7 +43,7 @@ class _Card(BaseModel):
     minimum: float | None
     maximum: float | None
     kind: str
-    impute: str = Field(pattern="^(none|median)$")
+    impute: ImputeRule
     settings: dict[str, float]
     level: float = Field(gt=0, lt=1)
     distance_limit: float = Field(ge=0)

@@ -60,16 +60,26 @@ def fit_reach(X: np.ndarray, *, weight: np.ndarray) -> Reach:
         Without NaN.
     weight : ndarray of shape (n_train,), above 0
     """
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
     share = weight / weight.sum()
     mean = share @ X
     scale = np.sqrt(share @ (X - mean) ** 2)
     scale[scale <= X.shape[0] * np.abs(mean) * np.finfo(np.float64).eps] = 1.0
     Z = (X - mean) / scale * np.sqrt(share * len(X))[:, np.newaxis]
-    shrinkage = max(float(ledoit_wolf_shrinkage(Z, assume_centered=True)), LEAST_SHRINKAGE)
     _, singular, axes = np.linalg.svd(Z, full_matrices=False)
     variances = singular**2 / len(X)
     centre = max(float(variances.sum()) / X.shape[1], np.finfo(np.float64).tiny)
+    shrinkage = max(_ledoit_wolf(Z, variances), LEAST_SHRINKAGE)
     shrunk = (1 - shrinkage) * variances + shrinkage * centre
     return Reach(mean, scale, axes, shrunk, shrinkage * centre)
+
+
+def _ledoit_wolf(Z: np.ndarray, variances: np.ndarray) -> float:
+    """Return the shrinkage of Ledoit and Wolf from the rows and their principal variances.
+
+    Both sums over pairs of features that it needs are sums over rows or over axes, which are fewer.
+    """
+    n, p = Z.shape
+    squares = float((variances**2).sum())
+    apart = (squares - variances.sum() ** 2 / p) / p
+    noise = (((Z**2).sum(axis=1) ** 2).sum() / n - squares) / (n * p)
+    return float(np.clip(noise / apart, 0.0, 1.0)) if apart > 0 else 1.0

@@ -1,0 +1,106 @@
+"""Estimating new visits with an estimator that regress wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.estimator_files import ARRAYS, CARD, NOTICE, load_estimator
+from emoclip_clinical.regression.feature_files import EMBEDDING, EMBEDDINGS
+from emoclip_clinical.regression.features import read_same_features
+from emoclip_clinical.regression.predict import Predictions, predict_visits
+from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.provenance import json_sha256, tree_sha256
+from emoclip_clinical.study.steps import target_folder
+
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """What `run_predict` made.
+
+    Attributes
+    ----------
+    predictions : Predictions
+    path : Path
+        The table that was written; a JSON file of the same name says what made it.
+    """
+
+    predictions: Predictions
+    path: Path
+
+
+def run_predict(
+    study: Study, *, estimator: Path, features: Path | None = None, output: Path | None = None
+) -> PredictionRun:
+    """Estimate a target of new visits and write the table.
+
+    No rating is read.
+
+    Parameters
+    ----------
+    study : Study
+    estimator : Path
+        A folder that regress wrote, ``results/<target>/estimator``.
+    features : Path, optional
+        Other features than the study's.
+    output : Path, optional
+        A CSV file; ``predictions/<target>.csv`` in the study by default.
+
+    Raises
+    ------
+    InputError
+        See `load_estimator`, `read_same_features` and `predict_visits`.
+    """
+    fitted = load_estimator(estimator)
+    path = features or study.path(study.protocol.data.features)
+    embeds = all(name.startswith(f"{EMBEDDING}_") for name in fitted.feature_names)
+    if path.is_dir() and embeds:
+        path = path / EMBEDDINGS
+    table = read_same_features(path, names=fitted.feature_names, impute=fitted.impute)
+    made = predict_visits(fitted, table)
+    written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
+    try:
+        written.parent.mkdir(parents=True, exist_ok=True)
+        _write(written, made.table.to_csv(index=False, lineterminator="\n"))
+        origin = {
+            **prediction_record(made),
+            "estimator_sha256": json_sha256([tree_sha256(estimator / n) for n in (CARD, ARRAYS)]),
+            "features_sha256": tree_sha256(path if path.is_file() else path / "interviews.parquet"),
+        }
+        text = json.dumps(origin, indent=2, ensure_ascii=False, allow_nan=False)
+        _write(written.with_suffix(".json"), text + "\n")
+    except OSError as error:
+        raise InputError(f"can not write to {written}: {error.strerror}") from None
+    return PredictionRun(made, written)
+
+
+def prediction_record(made: Predictions) -> dict[str, object]:
+    """Return predictions as JSON-ready content; what is not defined is None."""
+    rows = made.table.to_dict("records")
+    return {
+        "notice": NOTICE,
+        "target": made.target,
+        "predictions": [_plain(row) for row in rows],
+        "excluded": made.excluded.to_dict("records"),
+        "warnings": list(made.warnings),
+    }
+
+
+def _plain(row: Mapping[object, object]) -> dict[str, object]:
+    out: dict[str, object] = {}
+    for name, value in row.items():
+        undefined = isinstance(value, float) and not math.isfinite(value)
+        out[str(name)] = None if undefined else value
+    return out
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
