@@ -16,6 +16,7 @@ from emoclip_clinical.regression.analysis import Estimate, adjust_family, estima
 from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.results import write_results
 from emoclip_clinical.study.clip_sources import load_study_clips
+from emoclip_clinical.study.estimators import write_estimator
 from emoclip_clinical.study.history import record_look
 from emoclip_clinical.study.leak_guard import check_people, people_warnings, without_hashes
 from emoclip_clinical.study.model_training import is_model_trained, train_model, training_prompts
@@ -233,6 +234,7 @@ def run_regress(
     for name, made in zip(config.targets, estimates, strict=True):
         folder = root / target_folder(name)
         write_results(made, folder)
+        write_estimator(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
         page = render_report(made, provenance=origin, quality=_quality(features))
         _write(folder / REPORT_FILE, page)
