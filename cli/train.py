@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import guarded, progress_bars, say
+from ._console import guarded, progress_bars, say, warn
 from ._options import DeviceOption, SeedOption, SetOption, StudyOption, given
 
 
@@ -57,6 +57,10 @@ def command(
     )
     with progress_bars() as progress:
         trained = run_train(opened, device=device, resume=resume, progress=progress)
+    for split, labels in trained.histogram.items():
+        counts = ", ".join(f"{label or 'no label'} {n:,}" for label, n in labels.items())
+        say(f"clips {split or 'without a split'}: {counts}")
+    warn(trained.warnings)
     if trained.epochs:
         last = trained.epochs[-1]
         validation = (

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Trained:
         Whose weights the model has.
     warnings : tuple of str
         What the user should know.
+    histogram : mapping of str to mapping of str to int
+        Clips of each label in each split, of a data set; see `ClipSet`.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class Trained:
     n_trained_values: int
     selected: Selected
     warnings: tuple[str, ...] = ()
+    histogram: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def train(
@@ -240,6 +243,8 @@ def _digest(clips: Sequence[Clip], contents: Mapping[Path, str]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
         row = [clip.caption, clip.label, clip.group, clip.split, contents[clip.path]]
+        if clip.path.is_dir():
+            row.append(repr(clip.folder_fps))
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

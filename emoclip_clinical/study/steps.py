@@ -91,9 +91,10 @@ def run_train(
         See `load_clips` and `train`.
     """
     protocol = study.protocol
-    return train_model(
+    found = load_study_clips(study, protocol.data.clips) if _asks_training(study) else None
+    trained = train_model(
         study,
-        load_study_clips(study, protocol.data.clips).clips if _asks_training(study) else [],
+        found.clips if found else [],
         model=protocol.model,
         training=protocol.training,
         prompts=training_prompts(study),
@@ -101,6 +102,10 @@ def run_train(
         resume=resume,
         progress=progress,
     )
+    if found is None:
+        return trained
+    warnings = (*found.warnings, *trained.warnings)
+    return replace(trained, warnings=warnings, histogram=found.histogram)
 
 
 def run_extract(
@@ -145,7 +150,7 @@ def run_extract(
     from emoclip_clinical.features.interviews import find_interviews
     from emoclip_clinical.features.prompt_sets import load_prompt_sets
 
-    config = study.protocol.extraction
+    config = study.protocol.extraction.located(study.folder)
     find_interviews(paths)  # before a model is loaded, which takes longer
     if prompts:
         prompt_sets = load_prompt_sets(tuple(prompts))

@@ -61,7 +61,7 @@ def regress_after_training(study: Path, groups: Sequence[str], *more: str) -> Re
         }
     )
     clips.to_csv(study / "clips.csv", index=False)
-    done("train", "--study", study)
+    assert "clips train: no label 3" in done("train", "--study", study).stderr
     done("extract", study / "interviews", "--study", study)
     return call("regress", "--study", study, "--target", "blunting", *more)
 

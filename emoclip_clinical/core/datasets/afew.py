@@ -1,4 +1,4 @@
-"""AFEW as folders: ``AFEW_Face/{train,validation}/<Emotion>/<clip>/``."""
+"""AFEW as folders: ``AFEW_Face/{train,validation}/<Emotion>/<clip>/``, or videos in their place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emoclip_clinical.core.datasets.clip_set import Reading
 from emoclip_clinical.core.datasets.config import ClipSource
 from emoclip_clinical.core.datasets.conventions import label_order
 from emoclip_clinical.core.datasets.labels import named_label
-from emoclip_clinical.core.datasets.media import subfolders
+from emoclip_clinical.core.datasets.media import find_videos, subfolders
 
 MEDIA = "AFEW_Face"
 SPLITS = {"train": "train", "validation": "test"}
@@ -32,6 +32,10 @@ def read(source: ClipSource, root: Path, fold: int | None) -> Reading:
                 continue
             reading.clips += [
                 Clip(clip, "", label, "", split, f"{where}/{clip.name}", source.folder_fps)
-                for clip in subfolders(folder)
+                for clip in (*subfolders(folder), *_videos_in(folder))
             ]
     return reading
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return [path for path in find_videos(folder) if path.parent == folder]

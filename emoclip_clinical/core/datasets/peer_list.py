@@ -5,6 +5,7 @@ DFER-CLIP, Exp-CLIP and EmoCLIP share this form. The paths are of somebody else'
 
 from __future__ import annotations
 
+import glob
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -44,9 +45,10 @@ def folds(source: ClipSource, root: Path) -> tuple[int, ...]:
     pattern = source.annotations or ""
     if "{fold}" not in pattern:
         return ()
-    name = _pattern(root, pattern)
-    found = root.glob(pattern.replace("{fold}", "*").replace("{split}", "*"))
-    return numbers_in(found, name)
+    whole = (root / pattern).as_posix()
+    any_file = glob.escape(whole).replace("{fold}", "*").replace("{split}", "*")
+    numbered = re.escape(whole).replace(r"\{fold\}", r"(\d+)").replace(r"\{split\}", r"[^/]+")
+    return numbers_in(map(Path, glob.glob(any_file)), numbered)
 
 
 def read(source: ClipSource, root: Path, fold: int | None) -> Reading:
@@ -61,11 +63,6 @@ def read(source: ClipSource, root: Path, fold: int | None) -> Reading:
         if path.is_file() or split != "validation":
             reading.add(_read_file(path, split, source, root))
     return reading
-
-
-def _pattern(root: Path, pattern: str) -> str:
-    escaped = re.escape((root / pattern).as_posix())
-    return escaped.replace(r"\{fold\}", r"(\d+)").replace(r"\{split\}", r"[^/]+")
 
 
 def _read_file(path: Path, split: str, source: ClipSource, root: Path) -> Reading:

@@ -134,6 +134,9 @@ def test_afew_s_folders_are_its_labels(
     }
     assert "test has 6 clips, about 380 expected" in found.warnings
     assert any("no clip of class sadness, surprise, disgust, fear" in w for w in found.warnings)
+    (tmp_path / "AFEW_Face/train/Happy/000137.avi").touch()
+    found = load_clips(ClipSource(layout="afew"), folder=tmp_path)
+    assert found.histogram["train"]["happiness"] == 3
     frame_folder(tmp_path / "AFEW_Face/train/Bored/1")
     (tmp_path / "AFEW_Face/train/Happy/empty").mkdir()
     faults = faults_of(tmp_path, layout="afew")
@@ -183,6 +186,17 @@ def test_foreign_paths_are_resolved_by_their_trailing_part(lists: Path, media: s
     ]
     assert [c.label for c in found.clips] == [*SEVEN, *SEVEN]
     assert [c.split for c in found.clips] == ["train"] * 7 + ["test"] * 7
+
+
+def test_annotations_may_stand_anywhere(
+    lists: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("else [1]")
+    (lists / "annotation").rename(elsewhere / "annotation")
+    settings = {**LIST, "annotations": str(elsewhere / LIST["annotations"]), "media": "DFEW"}
+    source = ClipSource(**settings, fold=1)
+    assert available_folds(source, folder=lists) == (1, 2)
+    assert len(load_clips(source, folder=lists).clips) == 14
 
 
 def test_another_order_gives_other_classes(
