@@ -14,8 +14,13 @@ from ._options import DeviceOption, JsonOption, SetOption
 @guarded
 def command(
     protocol: Annotated[
-        Path, typer.Argument(metavar="[PROTOCOL]", help="A protocol file in the study's folder.")
-    ] = Path("protocol.yaml"),
+        str,
+        typer.Argument(
+            metavar="[PROTOCOL]",
+            help="A protocol file in the study's folder, or a shipped one by its name: the study "
+            "is then the present folder.",
+        ),
+    ] = "protocol.yaml",
     device: DeviceOption = "auto",
     set_: SetOption = [],  # noqa: B006
     json_: JsonOption = False,
@@ -26,15 +31,17 @@ def command(
     study has interviews or ratings.
     """
     from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
     from emoclip_clinical.study.steps import needed_files, needs_own_model, run_study
 
     from .evaluate import show as show_evaluation
     from .regress import show
 
-    study = open_study(protocol.parent, overrides=set_, protocol_file=protocol)
-    study = open_study(
-        protocol.parent, overrides=set_, needs=needed_files(study), protocol_file=protocol
-    )
+    shipped = protocol in shipped_protocols()
+    file = protocol_path(protocol)
+    folder = Path() if shipped else file.parent
+    study = open_study(folder, overrides=set_, protocol_file=file)
+    study = open_study(folder, overrides=set_, needs=needed_files(study), protocol_file=file)
     with progress_bars() as progress:
         done = run_study(study, device=device, progress=progress)
     if done.trained is None and needs_own_model(study):

@@ -170,10 +170,31 @@ def load_folds(study: Study, config: EvaluationConfig) -> list[Fold]:
         except InputError as error:
             faults += [fault for fault in error.faults if fault not in faults]
         else:
-            folds.append(Fold("" if number is None else str(number), data, training))
+            fold = Fold("" if number is None else str(number), data, training)
+            faults += _overlap(fold)
+            folds.append(fold)
     if faults:
         raise InputError(faults)
     return folds
+
+
+def _overlap(fold: Fold) -> list[str]:
+    """Return a message where clips to train on are among those to judge."""
+    if fold.training is None:
+        return []
+    judged = {c.path.resolve() for c in fold.data.clips if c.split == "test"}
+    twice = [
+        c.where for c in fold.training.clips if c.split != "test" and c.path.resolve() in judged
+    ]
+    where = f"fold {fold.name}: " if fold.name else ""
+    return (
+        [
+            f"{where}{len(twice)} test clips of evaluation.data are among the training clips of "
+            f"data.clips (the first at {twice[0]})"
+        ]
+        if twice
+        else []
+    )
 
 
 def evaluation_inputs(

@@ -164,13 +164,18 @@ def leave_one_class_out(bench: Bench, fold: Fold, prompts: PromptSet, found: Fou
         if name not in present
     ]:
         raise InputError(faults)
-    source = fold.training or fold.data
+    by_description = bench.protocol.training.captions == "class_descriptions"
+    known = [
+        clip
+        for clip in fold.data.clips
+        if not by_description or parts_of(clip.label, classes) or clip.split == "test"
+    ]
     runs = []
     for name in held_out:
         judged = bench.models.trained(
             [
                 clip
-                for clip in without_class(source.clips, name, singles=classes)
+                for clip in without_class(known, name, singles=classes)
                 if clip.split != "test" or clip.label == name
             ],
             name=" ".join(part for part in ("without", name, fold.name, prompts.name) if part),
