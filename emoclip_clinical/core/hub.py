@@ -90,6 +90,18 @@ def require_hub(what: str, *, otherwise: str = "fetch them where there is a netw
     raise InputError(f"{what} are not on this machine, and {reason}; {otherwise}")
 
 
+def require_repository_file(repository: str, file: str) -> None:
+    """Make sure that a file of the hub is on this machine or can be asked for.
+
+    Raises
+    ------
+    InputError
+        If neither holds.
+    """
+    if not isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
+        require_hub(f"the settings of {repository!r}")
+
+
 @contextmanager
 def quiet_hub() -> Iterator[None]:
     """Keep the hub's notes on retries to itself; what fails in the end is raised all the same."""

@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from emoclip_clinical.core import small_tower  # noqa: F401  (registers the tower with timm)
 from emoclip_clinical.core.config import TowerConfig
-from emoclip_clinical.core.hub import fetch_weights
+from emoclip_clinical.core.hub import fetch_weights, quiet_hub, require_repository_file
 from emoclip_clinical.core.preprocessing import Preprocessing, Resize
 from emoclip_clinical.core.tokenizer import Tokenizer
 from emoclip_clinical.records import InputError
@@ -73,7 +73,8 @@ def build_towers(config: TowerConfig, *, load_weights: bool = True) -> Towers:
         Which.
     load_weights : bool
         False leaves every parameter on torch's `meta` device, without memory or values, for a
-        checkpoint to be assigned to.
+        checkpoint to be assigned to; except in the few architectures that run while they are
+        built, which have random weights then.
 
     Returns
     -------
@@ -87,8 +88,7 @@ def build_towers(config: TowerConfig, *, load_weights: bool = True) -> Towers:
     """
     definition = _definition(config)
     file = _weights_file(config) if load_weights and config.pretrained != "none" else None
-    with parameters_without_memory(not load_weights):
-        clip = _instantiate(config, definition)
+    clip = _instantiate(config, definition) if load_weights else _bare(config, definition)
     if file is not None:
         load_weights_file(clip, file)
     _drop_what_embeds_nothing(clip)
@@ -146,6 +146,19 @@ def _is_digest(pretrained: str) -> bool:
     return pretrained.startswith("sha256:")
 
 
+def _bare(config: TowerConfig, definition: dict[str, Any]) -> nn.Module:
+    """Build without memory for parameters where the architecture allows it."""
+    try:
+        with parameters_without_memory(True):
+            clip = _instantiate(config, definition)
+    except InputError:
+        # Some of timm's towers run a picture through themselves to learn their own shapes; what
+        # is truly wrong fails again.
+        return _instantiate(config, definition)
+    made_from_parameters = any(buffer.is_meta for buffer in clip.buffers())
+    return _instantiate(config, definition) if made_from_parameters else clip
+
+
 def _instantiate(config: TowerConfig, definition: dict[str, Any]) -> nn.Module:
     settings = copy.deepcopy(definition)
     custom_text = bool(settings.pop("custom_text", False))
@@ -156,8 +169,11 @@ def _instantiate(config: TowerConfig, definition: dict[str, Any]) -> nn.Module:
     kind = open_clip.CLIP
     if custom_text:
         kind = open_clip.CoCa if "multimodal_cfg" in settings else open_clip.CustomTextCLIP
+    if borrowed := settings["text_cfg"].get("hf_model_name"):
+        require_repository_file(str(borrowed), "config.json")
     try:
-        clip: nn.Module = kind(**settings)
+        with quiet_hub():
+            clip: nn.Module = kind(**settings)
     except (TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
         what = "definition" if config.definition is not None else "open_clip's configuration"
         raise InputError(

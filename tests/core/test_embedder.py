@@ -127,7 +127,6 @@ from emoclip_clinical import load_model
 def peak_mebibytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-load_model  # imported on first use
 before = peak_mebibytes()
 load_model(sys.argv[1], device="cpu")
 print(peak_mebibytes() - before)

@@ -104,6 +104,18 @@ def test_without_weights_only_what_no_checkpoint_holds_has_values(kind: str) -> 
     assert torch.nn.Linear(2, 2).weight.device.type == "cpu"
 
 
+def test_an_architecture_that_runs_while_it_is_built_can_be_loaded_into() -> None:
+    clip = build_towers(TowerConfig(name="ViTamin-S"), load_weights=False).clip
+    assert not any(t.is_meta for t in (*clip.parameters(), *clip.buffers()))
+
+
+def test_a_borrowed_text_tower_needs_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *a, **k: None)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="settings of 'roberta-base' are not on this machine"):
+        build_towers(TowerConfig(name="roberta-ViT-B-32", pretrained="none"))
+
+
 def test_without_text_tower_nothing_of_it_is_kept() -> None:
     model = build_model(_model_config("CLIP", text=False), seed=0).model
     names = {name.split(".")[1] for name in model.state_dict() if name.startswith("clip.")}
