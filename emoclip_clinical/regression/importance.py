@@ -133,7 +133,7 @@ def emotion_groups(feature_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """
     groups: dict[str, list[str]] = {}
     for name in feature_names:
-        found = re.fullmatch(r"[a-z0-9]+_(?:emotion|cosine|compound)_.+?__(.+)", name)
+        found = re.fullmatch(r"[a-z0-9]+_(?:emotion|cosine)_.+?__(.+)", name)
         groups.setdefault(found[1] if found else name, []).append(name)
     return {group: tuple(names) for group, names in groups.items()}
 

@@ -1,0 +1,113 @@
+"""Simulated power: the planted correlation is there, and the null is rejected as often as said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from statsmodels.stats.proportion import proportion_confint
+from typer.testing import CliRunner
+
+from emoclip_clinical.cli import app
+from emoclip_clinical.records import InputError
+from emoclip_clinical.study.power import (
+    RATING_CORRELATION,
+    PowerConfig,
+    draw_design,
+    facet_correlation,
+    simulate_power,
+)
+from emoclip_clinical.study.synthetic.ratings import calibrate
+
+
+@pytest.mark.parametrize(("r", "features"), [(0.3, 6), (0.6, 30)])
+def test_the_best_linear_estimate_has_the_planted_correlation(r: float, features: int) -> None:
+    config = PowerConfig(features=features, correlation=r)
+    share = calibrate(
+        rating_correlation=RATING_CORRELATION, n_population=20_000, seed=0
+    ).trait_share
+    design = draw_design(
+        30_000,
+        config=config,
+        facet_correlation=facet_correlation(r, features=features),
+        trait_share=share,
+        rng=np.random.default_rng(0),
+    )
+    fitted = np.column_stack([np.ones(len(design.y)), design.X])
+    best = fitted @ np.linalg.lstsq(fitted, design.y, rcond=None)[0]
+    assert np.corrcoef(best, design.y)[0, 1] == pytest.approx(r, abs=0.02)
+
+
+def test_power_grows_with_the_cohort_and_repeats_itself() -> None:
+    config = PowerConfig(
+        subjects=(60, 24), correlation=0.6, features=6, simulations=10, permutations=19, repeats=1
+    )
+    seen: list[tuple[int, int]] = []
+    made = simulate_power(config, progress=lambda task, done, total: seen.append((done, total)))
+    assert [p.subjects for p in made.points] == [24, 60]
+    assert made.points[0].power < made.points[1].power
+    assert made.points[1].mean_r > 0.3
+    assert seen[-1] == (20, 20)
+    assert simulate_power(config) == made
+    point = made.points[1]
+    wanted = proportion_confint(round(point.power * 10), 10, method="wilson")
+    assert (point.power_low, point.power_high) == pytest.approx(wanted)
+
+
+def test_second_visits_belong_to_the_same_subjects() -> None:
+    config = PowerConfig(second_visit_share=0.25)
+    design = draw_design(
+        40, config=config, facet_correlation=0.5, trait_share=0.8, rng=np.random.default_rng(0)
+    )
+    assert (design.n_subjects, len(design.y)) == (40, 50)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="out of reach of 3 features"):
+        facet_correlation(0.79, features=3)
+    with pytest.raises(ValidationError, match="different sizes of at least 20"):
+        PowerConfig(subjects=(10, 40))
+
+
+def test_the_command_says_the_criteria_as_table_and_json(tmp_path: Path) -> None:
+    arguments = [
+        "power",
+        "--predictors",
+        "25",
+        "--r-squared",
+        "0.2",
+        "--mean",
+        "1.9",
+        "--sd",
+        "0.6",
+    ]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0
+    assert "918" in shown.output
+    assert max(len(line) for line in shown.output.splitlines()) <= 80
+    printed = CliRunner().invoke(app, [*arguments, "--json"])
+    record = json.loads(printed.stdout)
+    assert record["riley"]["subjects"] == 918
+    assert record["simulation"] is None
+
+
+def test_the_command_simulates_when_asked() -> None:
+    made = CliRunner().invoke(
+        app,
+        ["power", "--predictors", "6", "--r-squared", "0.36", "--subjects", "24", "--simulations",
+         "10", "--permutations", "19", "--json"],
+    )  # fmt: skip
+    assert made.exit_code == 0
+    points = json.loads(made.stdout)["simulation"]["points"]
+    assert [p["subjects"] for p in points] == [24]
+
+
+def test_bad_options_are_one_message_each_and_no_traceback() -> None:
+    made = CliRunner().invoke(app, ["power", "--predictors", "1", "--r-squared", "2"])
+    assert made.exit_code == 2
+    assert "predictors" in made.output
+    assert "r_squared" in made.output
+    assert "Traceback" not in made.output
