@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -70,13 +69,18 @@ def merge_adapters(model: EmoCLIP) -> list[str]:
     while found := _adapters(model.clip, BaseTunerLayer):
         # The outermost first: the one of an attention holds that of its own output.
         name, layer = found[0]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="All adapters are already merged")
+        if isinstance(layer.get_base_layer(), nn.MultiheadAttention):
+            base = layer.unload_and_optionally_merge_module(
+                merge=True, safe_merge=False, adapter_names=None
+            )
+        else:
             layer.merge()
-        base = layer.get_base_layer()
+            base = layer.get_base_layer()
         parent = model.clip.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], base)
         merged.append(name)
+    if hasattr(model.clip, "peft_config"):
+        del model.clip.peft_config
     weights = {
         f"clip.{n}": None
         for n, _ in model.clip.named_parameters()

@@ -274,6 +274,10 @@ class Run:
 
     def _changed(self) -> dict[str, Tensor]:
         """Return the tensors that training can have changed, buffers of the towers included."""
+        if any(".lora_" in name for name in self.trained):
+            # peft adds an attention's adapter to its weights and takes it off again in each step,
+            # so that rounding moves even what is frozen.
+            return dict(self._model.state_dict())
         frozen = {n for n, _ in self._model.named_parameters()} - self.trained.keys()
         return {n: t for n, t in self._model.state_dict().items() if n not in frozen}
 
