@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,3 +145,60 @@ def test_long_lists_of_faults_end_in_a_count():
     shown = limit_faults([str(i) for i in range(FAULTS_SHOWN + 7)])
     assert len(shown) == FAULTS_SHOWN + 1
     assert shown[-1] == "... and 7 more faults of this kind"
+
+
+def write_workbook(tmp_path, rows, name="t.xlsx"):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in rows:
+        book.active.append(row)
+    path = tmp_path / name
+    book.save(path)
+    return path, book
+
+
+def test_excel_reads_as_the_same_table_saved_as_text(tmp_path):
+    rows = [
+        ["participant_id", "N1", "when", "flag", "note"],
+        ["007", 3, datetime(2024, 5, 17), True, " a, b "],
+        [8, 2.5, None, False, "#N/A"],
+        [None, None, None, None, None],
+        ["s9", "n/a", datetime(2024, 5, 17, 9, 30), None, "5"],
+    ]
+    path, _ = write_workbook(tmp_path, rows)
+    text = 'participant_id,N1,when,flag,note\n007,3,2024-05-17,TRUE,"a, b"\n8,2.5,,FALSE,\n,,,,\n'
+    text += "s9,n/a,2024-05-17 09:30:00,,5\n"
+    excel, plain = read_table(path), read_table(write(tmp_path, text))
+    pd.testing.assert_frame_equal(excel.frame, plain.frame)
+    assert excel.rows.tolist() == plain.rows.tolist() == [2, 3, 5]
+
+
+def test_excel_keeps_leading_zeros_that_it_shows(tmp_path):
+    path, book = write_workbook(tmp_path, [["participant_id", "x"], [14, 14]])
+    book.active["A2"].number_format = "0000"
+    book.save(path)
+    frame = read_table(path).frame
+    assert (frame["participant_id"][0], frame["x"][0]) == ("0014", 14.0)
+
+
+def test_excel_faults_are_listed(tmp_path):
+    path, book = write_workbook(
+        tmp_path, [["participant_id", "x", "x"], ["a", "=1+1", 1], [None, "#DIV/0!", 2]]
+    )
+    assert faults(path) == [
+        "t.xlsx: cell B2 holds a formula without a stored value; open, recalculate and save it",
+        "t.xlsx: cell B3 holds the error #DIV/0!",
+        "t.xlsx: column 'x' stands twice",
+        "participant_id is empty (row 3 of t.xlsx)",
+    ]
+    book.create_sheet("more").append(["participant_id"])
+    book.save(path)
+    assert faults(path) == [
+        "t.xlsx: one sheet with data is wanted, got 'Sheet', 'more'; keep one, or save it as CSV"
+    ]
+    for content in (b"", b"PK\x03\x04 nonsense", b"participant_id,x\na,1\n"):
+        (tmp_path / "u.xlsx").write_bytes(content)
+        assert faults(tmp_path / "u.xlsx") == ["u.xlsx: not a readable Excel workbook"]
+    (tmp_path / "v.xls").write_bytes(b"\xd0\xcf\x11\xe0")
+    assert faults(tmp_path / "v.xls") == ["v.xls: .xls is not read; save it as .xlsx or .csv"]

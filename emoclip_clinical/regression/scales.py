@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emoclip_clinical.records import InputError
 
@@ -53,14 +53,14 @@ class Sum(BaseModel):
         description="Whether the bare name, without the scale's, always means this score.",
     )
     score: Literal["sum", "mean"] = Field(default="sum", description="Items are added or averaged.")
-    items: tuple[str, ...] = Field(min_length=2, description="Codes of the items that count.")
+    items: tuple[str, ...] = Field(min_length=1, description="Codes of the items that count.")
     minus: tuple[str, ...] = Field(default=(), description="Codes of items that are subtracted.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Sum:
         every = (*self.items, *self.minus)
-        if len(set(every)) < len(every):
-            raise ValueError(f"score {self.name!r} names an item twice")
+        if len(set(every)) < len(every) or len(every) < 2:
+            raise ValueError(f"score {self.name!r} must count two or more different items")
         if self.minus and self.score == "mean":
             raise ValueError(f"score {self.name!r}: a mean can not subtract items")
         return self
@@ -191,8 +191,11 @@ def parse_scale(text: str, *, name: str) -> Scale:
     """
     try:
         return Scale.model_validate(YAML(typ="safe").load(text))
-    except YAMLError as error:
-        raise InputError(f"scale {name}: not YAML: {' '.join(str(error).split())}") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise InputError(f"scale {name}, line {line}: not YAML: {error.problem}") from None
+    except YAMLError:
+        raise InputError(f"scale {name}: not YAML") from None
     except ValidationError as error:
         raise InputError(
             f"scale {name}: {'.'.join(map(str, e['loc'])) or 'file'}: "
