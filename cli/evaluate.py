@@ -103,9 +103,16 @@ def _print(record: Any) -> None:
         table.add_column(name, justify=justify, no_wrap=bool(name), overflow="fold")
     share = 100 * record["bootstrap"]["confidence"]
     table.columns[2].header = f"{share:g} % interval"
-    for i, variant in enumerate(record["variants"]):
-        _add_variant(table, variant, record["published"] if i == 0 else None)
+    first, *others = record["variants"]
+    _add_variant(table, first, record["published"])
+    for name, recall in first["recalls"].items():
+        table.add_row(f"  recall, {name.replace('_', ' ')}", percent(recall))
+    for variant in others:
+        table.add_section()
+        _add_variant(table, variant, None)
     console.print(table)
+    if others:
+        say("recalls of the other variants stand in metrics.json")
     for difference in record["differences"]:
         say(
             f"{difference['variant']} - {difference['reference']}: UAR "
@@ -140,9 +147,6 @@ def _add_variant(table: Any, variant: Any, published: Any) -> None:
             table.add_row(f"    fold {fold['fold']}", figures)
     for name, value in _extra(variant):
         table.add_row(f"  {name}", percent(value["value"]), interval(value))
-    for name, recall in variant["recalls"].items():
-        table.add_row(f"  recall, {name.replace('_', ' ')}", percent(recall))
-    table.add_section()
 
 
 def _extra(variant: Any) -> list[tuple[str, Any]]:

@@ -14,16 +14,20 @@ from emoclip_clinical.core.evaluation.result import Evaluation, Variant
 from emoclip_clinical.core.evaluation.writing import write_evaluation
 from emoclip_clinical.core.training import clips_digest
 from emoclip_clinical.features.prompt_sets import load_prompt_sets, prompt_set_hash
+from emoclip_clinical.people import known_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 from emoclip_clinical.study.clip_sources import clip_source, load_study_clips, study_folds
 from emoclip_clinical.study.evaluation_models import OWN_MODEL, JudgedModels
 from emoclip_clinical.study.evaluation_tasks import TASKS, Bench, Fold, Found
+from emoclip_clinical.study.leak_guard import CARD_PART
 from emoclip_clinical.study.model_training import training_prompts
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import Clock, git_commit, provenance, utc_now
 
 PROVENANCE_FILE = "provenance.json"
 OUTPUT_FOLDER = "evaluation"
+PEOPLE_NAMED = 5
+"""People whom a warning names; of more it gives the number."""
 SETTINGS_THAT_COUNT = ("seed", "data", "model", "training", "extraction", "evaluation")
 
 
@@ -97,6 +101,7 @@ def run_evaluate(
         found.warnings += fold.data.warnings
         for prompt_set in prompt_sets:
             TASKS[config.task](bench, fold, prompt_set, found)
+    found.warnings += _people_warnings(models, folds)
     evaluation = _evaluation(study, config, found, models, prompt_sets)
     folder = (output or study.folder / OUTPUT_FOLDER) / config.task
     write_evaluation(evaluation, folder)
@@ -208,6 +213,21 @@ def evaluation_inputs(
         if fold.training is not None:
             inputs[f"training clips{suffix}"] = clips_digest(fold.training.clips)
     return inputs | {f"prompts {p.name}": prompt_set_hash(p) for p in prompt_sets}
+
+
+def _people_warnings(models: JudgedModels, folds: Sequence[Fold]) -> list[str]:
+    """Say which people of the test clips the study's own model was trained on."""
+    if models.own_card is None:
+        return []
+    people = {c.group for fold in folds for c in fold.data.clips if c.split == "test" and c.group}
+    seen = known_people(people, models.own_card.get(CARD_PART)).participants
+    if not seen:
+        return []
+    named = ", ".join(seen[:PEOPLE_NAMED]) + (", ..." if len(seen) > PEOPLE_NAMED else "")
+    return [
+        f"{len(seen)} of {len(people)} people of the test clips are among those of the model's "
+        f"training clips ({named}): these figures are not of new people"
+    ]
 
 
 def _prompt_sets(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.embedder import Embedder, load_model
@@ -74,6 +75,11 @@ class JudgedModels:
             folder = self._model_folder or self._study.model_folder
             self._own = self._load(folder, name=OWN_MODEL)
         return self._own
+
+    @property
+    def own_card(self) -> Mapping[str, Any] | None:
+        """The model.json of the study's own model; None where it was not asked for."""
+        return self._own.embedder.card if self._own else None
 
     def trained(
         self,

@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from emoclip_clinical.core.checkpoint import save_checkpoint
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.model import build_model
+from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.evaluate import Evaluated, is_evaluated, run_evaluate
 from emoclip_clinical.study.protocol import Study, open_study
@@ -173,6 +174,25 @@ def test_what_is_evaluated_is_known_and_changes_are_seen(folder: Path) -> None:
 def test_refusals(folder: Path, tmp_path: Path, settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluated(folder, tmp_path, **settings)
+
+
+def test_people_whom_the_model_was_trained_on_are_named(
+    folder: Path, tmp_path: Path, small_model: ModelConfig
+) -> None:
+    people = hash_people(["train0", "test1", "test3"], salt="x").as_card()
+    save_checkpoint(
+        tmp_path / "model",
+        built=build_model(small_model, seed=1),
+        config=small_model,
+        card={"training_people": people},
+    )
+    study = opened(folder)
+    leaky = run_evaluate(study, model_folder=tmp_path / "model", output=tmp_path, device="cpu")
+    (warning,) = (w for w in leaky.evaluation.warnings if "training clips" in w)
+    assert warning.startswith("2 of 5 people of the test clips are among")
+    assert "(test1, test3)" in warning
+    clean = run_evaluate(study, output=tmp_path, device="cpu")
+    assert not any("training clips" in w for w in clean.evaluation.warnings)
 
 
 def test_a_task_that_trains_takes_no_model(folder: Path, tmp_path: Path) -> None:
