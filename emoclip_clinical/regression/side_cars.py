@@ -79,7 +79,8 @@ def side_car_faults(
         Name of the table.
     """
     names = {item.code: _plain(item.name) for item in scale.items}
-    faults: list[str] = []
+    others: list[str] = []
+    outside: list[str] = []
     for code, column in columns.items():
         note = side_car.get(column)
         if note is None:
@@ -87,17 +88,23 @@ def side_car_faults(
         likeness = {c: _likeness(_plain(note.description), name) for c, name in names.items()}
         best = max(likeness, key=lambda c: likeness[c])
         if likeness[best] >= SAME_NAME and likeness[code] < SAME_NAME:
-            faults.append(
+            others.append(
                 f"{file}: its side-car calls {column} {note.description!r}; in {scale.name} that "
-                f"is {best}, and {code} is {scale.item(code).name!r}; name the form that was used"
+                f"is {best}, and {code} is {scale.item(code).name!r}"
             )
-        outside = [v for v in note.levels if not scale.item_minimum <= v <= scale.item_maximum]
-        if outside:
-            faults.append(
-                f"{file}: its side-car lists the value {outside[0]:g} for {column}, items of "
+        strange = [v for v in note.levels if not scale.item_minimum <= v <= scale.item_maximum]
+        if strange:
+            outside.append(
+                f"{file}: its side-car lists the value {strange[0]:g} for {column}, items of "
                 f"{scale.name} range from {scale.item_minimum} to {scale.item_maximum}"
             )
-    return faults
+    # Where the form is wrong most items are, and one of them says it.
+    return [
+        f"{found[0]}{f' ({len(found) - 1} more columns alike)' if len(found) > 1 else ''}; name "
+        "the form that was used"
+        for found in (others, outside)
+        if found
+    ]
 
 
 def derived_columns(side_car: SideCar, columns: Sequence[str]) -> list[str]:
