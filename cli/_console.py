@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +16,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.records import Progress as ProgressCallback
@@ -64,6 +68,11 @@ def warn(warnings: Sequence[str]) -> None:
                        soft_wrap=True)  # fmt: skip
 
 
+def is_a_helper() -> bool:
+    """Say whether torchrun started this process beside a first one, which speaks for all."""
+    return os.environ.get("RANK", "0") != "0"
+
+
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """Show progress: bars on a terminal, a plain line every tenth of the way elsewhere."""
@@ -74,6 +83,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         TextColumn("{task.description:<16}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
+        _SpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=messages,
@@ -89,14 +99,28 @@ def progress_bars() -> Iterator[ProgressCallback]:
         yield show
 
 
+class _SpeedColumn(ProgressColumn):
+    """Units a second: clips, for a training."""
+
+    def render(self, task: Task) -> Text:
+        """Return the speed of a task, or nothing before it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
+
+
 class _PlainLines:
-    """Progress for a log: one line a tenth."""
+    """Progress for a log: one line a tenth, with units a second and the time left."""
 
     def __init__(self) -> None:
         self._tenths: dict[str, int] = {}
+        self._first: dict[str, tuple[float, int]] = {}
 
     def __call__(self, task: str, done: int, total: int) -> None:
+        started, done_then = self._first.setdefault(task, (time.monotonic(), done))
         tenth = 10 * done // max(total, 1)
         if tenth > self._tenths.get(task, 0) or (task not in self._tenths and done):
             self._tenths[task] = tenth
-            say(f"{task}: {done} of {total}")
+            seconds = time.monotonic() - started
+            rate = (done - done_then) / seconds if seconds > 0 else 0.0
+            left = f" ({rate:.3g}/s, {(total - done) / rate:.0f} s left)" if rate > 0 else ""
+            say(f"{task}: {done} of {total}{left}")

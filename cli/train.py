@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import guarded, progress_bars, say, warn
+from ._console import guarded, is_a_helper, progress_bars, say, warn
 from ._options import DeviceOption, SeedOption, SetOption, StudyOption, given
 
 
@@ -37,7 +37,11 @@ def command(
     device: DeviceOption = "auto",
     set_: SetOption = [],  # noqa: B006
 ) -> None:
-    """Train a model on captioned clips and write models/NAME."""
+    """Train a model on captioned clips and write models/NAME.
+
+    On several GPUs: torchrun --nproc-per-node N -m emoclip_clinical train ...
+    """
+    from emoclip_clinical.core.names import compact_names
     from emoclip_clinical.study.protocol import open_study
     from emoclip_clinical.study.steps import run_train
 
@@ -57,6 +61,8 @@ def command(
     )
     with progress_bars() as progress:
         trained = run_train(opened, device=device, resume=resume, progress=progress)
+    if is_a_helper():
+        return
     for split, labels in trained.histogram.items():
         counts = ", ".join(f"{label or 'no label'} {n:,}" for label, n in labels.items())
         say(f"clips {split or 'without a split'}: {counts}")
@@ -68,8 +74,16 @@ def command(
         )
         say(
             f"trained on {trained.n_training} clips: loss {last.training_loss:.3f}{validation}; "
-            f"{len(trained.trained_tensors)} tensors could change (they are listed in model.json)"
+            f"{len(trained.trained_tensors)} tensors could change, {trained.n_trained_values:,} "
+            "values (each is listed in model.json):"
         )
+        for line in compact_names(trained.trained_tensors):
+            say(f"  {line}")
+        chosen = trained.selected
+        if chosen.rule != "last":
+            stopped = ", stopped early" if chosen.stopped_early else ""
+            say(f"weights of epoch {chosen.epoch}, chosen by {chosen.rule} = {chosen.value:.4f}"
+                f"{stopped}")  # fmt: skip
     else:
         say("no training was asked for: the weights are as they were built")
     say(f"model: {trained.folder}")

@@ -127,14 +127,17 @@ def train(
     """
     environment = os.environ  # torchrun speaks to its processes through nothing else
     place = resolve_device(own_device(device, environment=environment))
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    seen = _seen(clips, training)
+    contents = {c.path: clip_sha256(c.path) for c in seen}
+    data, warnings = _sort_clips(
+        seen, training=training, prompts=prompts, seed=seed, contents=contents
+    )
+    identity = _identity(
+        model, training=training, seed=seed, prompts=prompts, digest=_digest(seen, contents)
+    )
     with joined_world(place, environment=environment) as world:
-        if training.threads is not None:
-            torch.set_num_threads(training.threads)
-        seen = _seen(clips, training)
-        contents = {c.path: clip_sha256(c.path) for c in seen}
-        data, warnings = _sort_clips(
-            seen, training=training, prompts=prompts, seed=seed, contents=contents
-        )
         _check_size(data, training, world)
         built = build_model(model, seed=derived_seed(seed, 0))
         built.model.to(place)
@@ -156,35 +159,20 @@ def train(
             world=world,
             progress=progress if world.writes else no_progress,
         )
-        identity = _identity(
-            model, training=training, seed=seed, prompts=prompts, digest=_digest(seen, contents)
-        )
-        state = TrainingState(
-            state_folder / "state.pt",
-            json.dumps([identity, world.size], sort_keys=True),
-            writes=world.writes,
-        )
-        payload = state.load() if resume else None
-        world.wait()
-        log = TrainingLog(
-            state_folder,
-            writes=world.writes,
-            tensorboard=training.tensorboard,
-            n_bytes=payload["log_bytes"] if payload else 0,
-        )
-        epochs = run.fit(state, log, payload=payload)
+        # Vectors from a cache on disk are rounded, those in memory are not.
+        fingerprint = json.dumps([identity, world.size, cache_folder is not None], sort_keys=True)
+        state = TrainingState(state_folder / "state.pt", fingerprint, writes=world.writes)
+        epochs, log = _fit(run, state, training=training, world=world, resume=resume)
         selected = run.selected()
         warnings += sides.warnings + ((TEST_DATA_WARNING,) if selected.by_test_data else ())
         if world.writes:
             card = {
                 **_card(run, data, epochs=epochs, selected=selected, warnings=warnings),
+                **{k: identity[k] for k in ("seed", "clips_sha256", "prompts_sha256")},
                 "training": training.model_dump(mode="json"),
-                "seed": seed,
-                "clips_sha256": identity["clips_sha256"],
                 "training_people": hash_people(
                     [c.group for c in seen], salt=str(identity["clips_sha256"])
                 ).as_card(),
-                "prompts_sha256": identity["prompts_sha256"],
                 "n_processes": world.size,
             }
             save_checkpoint(folder, built=built, config=_portable(model), card=card)
@@ -201,6 +189,20 @@ def train(
         selected,
         warnings,
     )
+
+
+def _fit(
+    run: Run, state: TrainingState, *, training: TrainingConfig, world: World, resume: bool
+) -> tuple[list[Epoch], TrainingLog]:
+    payload = state.load() if resume else None
+    world.wait()  # nobody writes a new state before everybody has read the old one
+    log = TrainingLog(
+        state.path.parent,
+        writes=world.writes,
+        tensorboard=training.tensorboard,
+        n_bytes=payload["log_bytes"] if payload else 0,
+    )
+    return run.fit(state, log, payload=payload), log
 
 
 def vocabulary(captions: Sequence[str]) -> list[str]:
