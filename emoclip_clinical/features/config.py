@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from emoclip_clinical.features.patient import patient_rule
+
+_PATHS = ("yunet_weights", "reference_folder", "boxes_folder")
 
 PositiveSeconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -38,19 +43,48 @@ class ExtractionConfig(BaseModel):
         default=("basic_seven",),
         description="Prompt sets: names of shipped sets or paths of YAML files.",
     )
-    face: Literal["detect", "whole_frame"] = Field(
+    face: Literal["detect", "whole_frame", "precomputed"] = Field(
         default="detect",
-        description="Encode the face that is found, or the whole picture as it is.",
+        description="Encode the face that is found, the whole picture as it is, or the face whose "
+        "boxes another tool has found.",
     )
-    detector: Literal["centerface"] = Field(
+    detector: Literal["centerface", "yunet", "uniface"] = Field(
         default="centerface", description="Face detector, where face is 'detect'."
+    )
+    yunet_weights: str | None = Field(
+        default=None, description="ONNX file of the detector yunet; not shipped."
+    )
+    fetch_weights: bool = Field(
+        default=False,
+        description="Let the package uniface fetch weights that are not on this machine.",
+    )
+    patient: str = Field(
+        default="longest",
+        description="Who of several people is the patient: longest (most time on screen; near-ties "
+        "by size), largest, left, right, track:<k> (of the contact sheet), or reference. The "
+        "column patient of interviews.csv goes before it.",
+    )
+    reference_folder: str | None = Field(
+        default=None,
+        description="Folder of <participant_id>.jpg or .png for patient 'reference'.",
+    )
+    boxes_folder: str | None = Field(
+        default=None, description="Folder of <interview>.csv for face 'precomputed'."
+    )
+    boxes_fps: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="Constant frame rate of the videos, for py-feat's tables of boxes.",
     )
     detection_fps: float = Field(
         default=2.0,
         ge=0.5,
         le=120,
         allow_inf_nan=False,
-        description="Face detections per second; boxes in between are interpolated.",
+        description="Face detections per second; boxes in between are interpolated, where the "
+        "same face was seen on both sides.",
     )
     detection_side_pixels: int = Field(
         default=480,
@@ -64,6 +98,10 @@ class ExtractionConfig(BaseModel):
         le=2,
         allow_inf_nan=False,
         description="Added on each side of the face, as a share of the box's longer side.",
+    )
+    align_face: bool = Field(
+        default=False,
+        description="Turn the crop so that the eyes stand level, where the detector gives eyes.",
     )
     minimum_face_score: float = Field(
         default=0.5,
@@ -85,6 +123,47 @@ class ExtractionConfig(BaseModel):
         le=4096,
         description="Frames encoded at once; moves results by rounding only.",
     )
+
+    @field_validator("patient")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        return patient_rule(value).text
+
+    @model_validator(mode="after")
+    def _complete(self) -> ExtractionConfig:
+        needs = {
+            "face 'precomputed' needs boxes_folder, a folder of <interview>.csv": (
+                self.face == "precomputed" and self.boxes_folder is None
+            ),
+            "detector 'yunet' needs yunet_weights, a local ONNX file": (
+                self.face == "detect" and self.detector == "yunet" and self.yunet_weights is None
+            ),
+            "patient 'reference' needs reference_folder, a folder of pictures": (
+                self.patient == "reference" and self.reference_folder is None
+            ),
+        }
+        missing = [text for text, wanted in needs.items() if wanted]
+        if missing:
+            raise ValueError("; ".join(missing))
+        return self
+
+    def located(self, folder: Path) -> ExtractionConfig:
+        """Return the same settings with the files and folders of the faces in absolute form.
+
+        Parameters
+        ----------
+        folder : Path
+            From which relative paths start.
+
+        Returns
+        -------
+        ExtractionConfig
+            Absolute `yunet_weights`, `reference_folder` and `boxes_folder`.
+        """
+        given = {name: getattr(self, name) for name in _PATHS}
+        return self.model_copy(
+            update={name: str(folder / path) for name, path in given.items() if path is not None}
+        )
 
     @field_validator("prompts")
     @classmethod

@@ -6,18 +6,22 @@ import hashlib
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoclip_clinical.features.centerface import CenterFace, centerface_weights
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
-from emoclip_clinical.features.faces import FaceDetector
+from emoclip_clinical.features.face_setup import describe_faces, face_setup, load_detector
 from emoclip_clinical.features.interviews import Interview, find_interviews
-from emoclip_clinical.features.layout import embeddings_schema, segments_schema
+from emoclip_clinical.features.layout import (
+    InterviewSummary,
+    embeddings_schema,
+    segments_schema,
+)
+from emoclip_clinical.features.patient import PatientChoice, patient_warning
 from emoclip_clinical.features.pooling import pooled_names
 from emoclip_clinical.features.prompt_sets import prompt_set_content, prompt_set_hash
 from emoclip_clinical.features.reading import ReadingSettings, read_interview
@@ -35,7 +39,7 @@ from emoclip_clinical.records import (
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout and of the calculations; parts made under another are made again."""
 
 _PACKAGES = ("av", "numpy", "onnxruntime", "open_clip_torch", "pyarrow", "torch", "torchvision")
@@ -55,6 +59,8 @@ class InterviewOutcome:
         Segments, and those with scores.
     kept : bool
         Whether it was finished by an earlier run.
+    warning : str
+        What the user should look at, naming the interview; else empty.
     """
 
     key: InterviewKey
@@ -63,6 +69,7 @@ class InterviewOutcome:
     n_segments: int
     n_ok: int
     kept: bool
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,12 +152,14 @@ def extract(
         raise InputError(f"workers must be at least 1, got {workers}")
     interviews = find_interviews(paths)
     run = _Run(embedder=embedder, config=config, prompt_sets=tuple(prompt_sets), folder=output)
+    run.prepare(interviews)
     with run.store.locked():
         outcomes = []
         for outcome in run.outcomes(interviews, overwrite=overwrite, workers=workers):
             outcomes.append(outcome)
             progress("extract", len(outcomes), len(interviews))
-        warnings = [*run.warnings, *run.merge(interviews)]
+        unclear = [outcome.warning for outcome in sorted(outcomes, key=lambda o: o.key)]
+        warnings = [*run.warnings, *filter(None, unclear), *run.merge(interviews)]
     return ExtractionResult(
         folder=output,
         interviews=tuple(sorted(outcomes, key=lambda outcome: outcome.key)),
@@ -171,6 +180,7 @@ class _Run:
     ) -> None:
         self.store = PartStore(folder)
         self._embedder = embedder
+        self._fetch_weights = config.fetch_weights
         self._settings = _reading_settings(embedder, config, prompt_sets)
         self._description = _describe(embedder, config, prompt_sets, self._settings.grid)
         self._settings_hash = canonical_hash(self._description)
@@ -180,6 +190,12 @@ class _Run:
                 f"segments hold {self._settings.grid.slots_per_window} frames, but the model was "
                 f"trained on clips of at most {embedder.frames_per_clip}"
             )
+
+    def prepare(self, interviews: Sequence[Interview]) -> None:
+        """Refuse interviews whose boxes or reference pictures are missing, before any video."""
+        if self._settings.faces is not None:
+            faces = self._settings.faces.prepared(interviews, fetch_weights=self._fetch_weights)
+            self._settings = replace(self._settings, faces=faces)
 
     def outcomes(
         self, interviews: Sequence[Interview], *, overwrite: bool, workers: int
@@ -236,7 +252,8 @@ class _Run:
         return warnings
 
     def _outcome(self, interview: Interview, *, overwrite: bool) -> InterviewOutcome:
-        source = _source(interview)
+        faces = self._settings.faces
+        source = {**_source(interview), **({} if faces is None else faces.sources(interview))}
         card = None if overwrite else self.store.read_card(interview.key)
         kept = (
             card is not None
@@ -261,34 +278,22 @@ class _Run:
             n_segments=card.summary.n_segments,
             n_ok=card.summary.n_ok,
             kept=kept,
+            warning=_warning(card.key, card.summary),
         )
 
 
-def load_detector(config: ExtractionConfig) -> FaceDetector | None:
-    """Make the face detector that the settings name; None for ``face: whole_frame``.
-
-    Parameters
-    ----------
-    config : ExtractionConfig
-        Settings.
-
-    Returns
-    -------
-    FaceDetector or None
-        On one CPU thread.
-
-    Raises
-    ------
-    InputError
-        If its weights are not installed.
-    """
-    if config.face == "whole_frame":
-        return None
-    return CenterFace(
-        centerface_weights(),
-        longest_side_pixels=config.detection_side_pixels,
-        minimum_score=config.minimum_face_score,
+def _warning(key: InterviewKey, summary: InterviewSummary) -> str:
+    if summary.patient_rule is None or summary.n_people is None:
+        return ""
+    choice = PatientChoice(
+        rule=summary.patient_rule,
+        person=summary.patient_track,
+        n_people=summary.n_people,
+        share=summary.patient_share,
+        margin=summary.patient_margin,
+        confidence=summary.patient_confidence,
     )
+    return patient_warning(choice, interview=key.name) or ""
 
 
 def _reading_settings(
@@ -309,9 +314,7 @@ def _reading_settings(
     return ReadingSettings(
         grid=grid,
         prompts=encode_prompt_sets(embedder, prompt_sets),
-        detector=load_detector(config),
-        detection_fps=config.detection_fps,
-        crop_margin=config.crop_margin,
+        faces=face_setup(config, detector=load_detector(config)),
         minimum_coverage=config.minimum_coverage,
         batch_frames=config.batch_frames,
     )
@@ -321,16 +324,6 @@ def _describe(
     embedder: Embedder, config: ExtractionConfig, prompt_sets: Sequence[PromptSet], grid: Grid
 ) -> dict[str, object]:
     """Return everything that decides the content of the tables, apart from the videos."""
-    face: dict[str, object] = {"face": config.face}
-    if config.face == "detect":
-        face |= {
-            "detector": config.detector,
-            "detector_sha256": _file_hash(centerface_weights()),
-            "detection_fps": config.detection_fps,
-            "detection_side_pixels": config.detection_side_pixels,
-            "crop_margin": config.crop_margin,
-            "minimum_face_score": config.minimum_face_score,
-        }
     return {
         "format": FORMAT,
         "model": {
@@ -349,7 +342,7 @@ def _describe(
             "stride_seconds": grid.stride_seconds,
             "minimum_coverage": config.minimum_coverage,
         },
-        "faces": face,
+        "faces": describe_faces(config),
     }
 
 

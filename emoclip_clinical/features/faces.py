@@ -1,4 +1,4 @@
-"""Faces in single pictures: what a detector gives, and the crop that the model sees."""
+"""Faces in single pictures: what a detector gives."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+Point = tuple[float, float]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Face:
     """A box around a face.
 
@@ -18,6 +20,8 @@ class Face:
         Pixels of the upright picture; the box may reach over its border.
     score : float
         The detector's confidence in (0, 1].
+    eyes : tuple of two points, or None
+        Left and right of the picture, each (x, y) in pixels; None where the detector gives none.
     """
 
     left: float
@@ -25,11 +29,17 @@ class Face:
     width: float
     height: float
     score: float
+    eyes: tuple[Point, Point] | None = None
 
     @property
     def area(self) -> float:
         """Area in square pixels."""
         return self.width * self.height
+
+    @property
+    def centre(self) -> Point:
+        """The box's middle, (x, y) in pixels."""
+        return self.left + self.width / 2, self.top + self.height / 2
 
 
 class FaceDetector(Protocol):
@@ -42,14 +52,17 @@ class FaceDetector(Protocol):
         ...
 
 
-def overlap(first: Face, second: Face) -> float:
-    """Return the intersection over union of two boxes, in [0, 1]."""
+def shared_area(first: Face, second: Face) -> float:
+    """Return the area that two boxes have in common, in square pixels."""
     width = min(first.left + first.width, second.left + second.width) - max(first.left, second.left)
     height = min(first.top + first.height, second.top + second.height) - max(first.top, second.top)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (first.area + second.area - shared)
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def overlap(first: Face, second: Face) -> float:
+    """Return the intersection over union of two boxes, in [0, 1]."""
+    shared = shared_area(first, second)
+    return shared / (first.area + second.area - shared) if shared else 0.0
 
 
 def between(first: Face, second: Face, *, share: float) -> Face:
@@ -65,47 +78,23 @@ def between(first: Face, second: Face, *, share: float) -> Face:
     Returns
     -------
     Face
-        Interpolated box; its score is the lower of the two.
+        Interpolated box, and eyes where both have them; its score is the lower of the two.
     """
 
     def blend(a: float, b: float) -> float:
         return a + share * (b - a)
 
+    def blended(a: Point, b: Point) -> Point:
+        return blend(a[0], b[0]), blend(a[1], b[1])
+
+    eyes = None
+    if first.eyes is not None and second.eyes is not None:
+        eyes = (blended(first.eyes[0], second.eyes[0]), blended(first.eyes[1], second.eyes[1]))
     return Face(
         left=blend(first.left, second.left),
         top=blend(first.top, second.top),
         width=blend(first.width, second.width),
         height=blend(first.height, second.height),
         score=min(first.score, second.score),
+        eyes=eyes,
     )
-
-
-def crop_face(image: np.ndarray, face: Face, *, margin: float) -> np.ndarray:
-    """Cut a square around a face; what lies outside the picture is black.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB.
-    face : Face
-        The box.
-    margin : float
-        Added on each side, as a share of the box's longer side.
-
-    Returns
-    -------
-    ndarray of uint8, shape (side, side, 3)
-        The face at the centre; the face is not stretched.
-    """
-    side = max(1, round(max(face.width, face.height) * (1 + 2 * margin)))
-    left = round(face.left + face.width / 2 - side / 2)
-    top = round(face.top + face.height / 2 - side / 2)
-    height, width = image.shape[:2]
-    square = np.zeros((side, side, 3), dtype=np.uint8)
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
-            image[rows, columns]
-        )
-    return square

@@ -1,42 +1,73 @@
-"""Follow one face through a video with a few detections a second.
+"""Follow the patient's face through a video with a few detections a second.
 
-Which face: the one that overlaps the last choice, unless another is more than twice as large;
-without a last choice, the largest. Frames between two detections get a box between the two.
+Who the patient is can only be known at the end: the face that is longest on screen may be yet to
+come. A video is therefore read with the best guess so far. Where the guess held to the end, which
+it does with one person, that was all. As soon as it does not hold, nothing more is given out, the
+rest is only looked through, and `FaceFollower.read_again` asks for a second reading, which needs
+no detection. Memory holds the pictures of about two detection intervals and a few numbers for
+each look.
+
+Faces are looked for `detection_fps` times a second, on both sides of a scene cut, and in every
+sampled picture between two looks that do not agree, so that a box is only ever put between two
+looks that see the same face in nearly the same place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
 
+import numpy as np
+
+from emoclip_clinical.features.appearance import Appearance, appearance, difference
+from emoclip_clinical.features.cuts import CutDetector
 from emoclip_clinical.features.decoding import SampledFrame
-from emoclip_clinical.features.faces import Face, FaceDetector, between, overlap
+from emoclip_clinical.features.faces import Face, FaceDetector, overlap
+from emoclip_clinical.features.looks import REACH, Look, face_at, patient_place
+from emoclip_clinical.features.patient import PatientChoice, PatientRule, choose_patient
+from emoclip_clinical.features.people import People, find_people
+from emoclip_clinical.features.precomputed import FaceTable
+from emoclip_clinical.features.tracking import LARGEST_DIFFERENCE, Tracker
 
-_SMALLEST_OVERLAP = 0.2
-_TAKEOVER_AREA_RATIO = 2.0
+Absence = Literal["", "no_face", "other_person"]
+"""Why a picture shows no face of the patient: no face at all, or none that is surely theirs."""
+
+Likeness = Callable[[np.ndarray, Face], float | None]
+"""Cosine of a face in a picture to the reference picture; None where it can not be measured."""
+
+_SAME_PLACE_OVERLAP = 0.3
+_LONGEST_INTERVALS = 1.6
 _RARE_SHARE = 0.05
+_LIKENESS_LOOKS = 5
+_GUESS_EVERY_LOOKS = 20
 
 
 @dataclass
 class FollowingLog:
-    """What the detector saw in one video.
+    """What was seen in one video; complete when the last picture was given out.
 
     Attributes
     ----------
     faces_per_detection : dict of int to int
         How many detections saw so many faces at once.
     n_chosen : int
-        Detections in which a face was chosen.
+        Detections that saw the patient.
     n_continued : int
-        Those in which it overlapped the face that was chosen in the detection before.
+        Those that carried on the track of the one before.
     n_frames_with_face : int
-        Sampled frames that were given a face.
+        Sampled frames that were given the patient's face.
+    choice : PatientChoice or None
+        Who was taken for the patient.
     """
 
     faces_per_detection: dict[int, int] = field(default_factory=dict)
     n_chosen: int = 0
     n_continued: int = 0
     n_frames_with_face: int = 0
+    choice: PatientChoice | None = None
 
     @property
     def n_faces(self) -> int:
@@ -59,39 +90,92 @@ class FollowingLog:
 
 @dataclass(frozen=True)
 class FollowedFrame:
-    """A sampled picture and the face in it, if there is one."""
+    """A sampled picture and the patient's face in it, if it is there.
+
+    Attributes
+    ----------
+    frame : SampledFrame
+        The picture.
+    face : Face or None
+        The patient's.
+    absence : str
+        Why there is none, see `Absence`; empty where there is one, or where none is looked for.
+    """
 
     frame: SampledFrame
     face: Face | None
+    absence: Absence = ""
 
 
-@dataclass(frozen=True)
-class _Detection:
-    seconds: float
-    face: Face | None
-    continued: bool
+@dataclass(frozen=True, slots=True)
+class _Found:
+    face: Face
+    look: Appearance
+
+
+def _same(first: _Found, second: _Found) -> bool:
+    return (
+        overlap(first.face, second.face) >= _SAME_PLACE_OVERLAP
+        and difference(first.look, second.look) <= LARGEST_DIFFERENCE
+    )
 
 
 class FaceFollower:
-    """Find one person's face in a stream of frames.
+    """Find one person's face in a video.
 
     Parameters
     ----------
-    detector : FaceDetector
-        Finds faces in single pictures.
+    detector : FaceDetector or FaceTable
+        Finds faces in single pictures, or knows them already.
     detection_fps : float
         Detections per second of video; frames in between wait for the next one.
     log : FollowingLog
         Filled while the frames are followed.
+    rule : PatientRule
+        Who the patient is.
+    likeness : callable, optional
+        For the rule ``reference``.
     """
 
-    def __init__(self, detector: FaceDetector, *, detection_fps: float, log: FollowingLog) -> None:
+    def __init__(
+        self,
+        detector: FaceDetector | FaceTable,
+        *,
+        detection_fps: float,
+        log: FollowingLog,
+        rule: PatientRule | None = None,
+        likeness: Likeness | None = None,
+    ) -> None:
         self.log = log
+        self.looks: list[Look] = []
+        self._last_found: tuple[_Found, ...] = ()
         self._detector = detector
         self._interval_seconds = 1.0 / detection_fps
+        self._rule = rule or PatientRule("longest")
+        self._likeness = likeness
+        self._cosines: dict[int, list[float]] = {}
+        self._tracker = Tracker()
+        self._tracks: frozenset[int] = frozenset()
+        self._guessed_from = (0, 0)
+        self._given: list[int | None] = []
+        self._lost = False
+        self._readings = 0
+
+    @property
+    def read_again(self) -> bool:
+        """Whether what was given out is void, and the same frames must be followed once more."""
+        return self._lost
+
+    @property
+    def people(self) -> People:
+        """Everyone who was seen so far."""
+        return find_people(self._tracker.tracks)
 
     def follow(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
-        """Yield every frame, in order, with its face.
+        """Yield every frame, in order, with the patient's face.
+
+        When it ends with `read_again` true, what it yielded is to be thrown away and `follow`
+        called once more with the same frames from the start; it then yields all of them.
 
         Parameters
         ----------
@@ -101,83 +185,164 @@ class FaceFollower:
         Yields
         ------
         FollowedFrame
-            A frame far from both its neighbouring detections (twice the usual interval), or
-            nearer to one without a face, has none.
+            Without a face where the patient is not seen for sure, see `Absence`.
         """
-        for followed in self._followed(frames):
-            self.log.n_frames_with_face += followed.face is not None
-            yield followed
+        self._readings += 1
+        self.log.n_frames_with_face = 0
+        followed = self._first_reading(frames) if self._readings == 1 else self._again(frames)
+        for item in followed:
+            self.log.n_frames_with_face += item.face is not None
+            yield item
 
-    def _followed(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
-        last: _Detection | None = None
-        waiting: list[SampledFrame] = []
+    def _first_reading(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
+        held: deque[SampledFrame] = deque()
+        for _ in self._looking(frames, held):
+            self._guess()
+            if self._lost:
+                held.clear()
+            elif len(self.looks) > REACH:
+                yield from self._released(held, until=len(self.looks) - 1 - REACH)
+        self._decide()
+        if not self._lost:
+            yield from self._released(held, until=len(self.looks) - 1)
+
+    def _again(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
+        self._lost = False
+        index = 0
         for frame in frames:
-            # A hair's breadth, so that equal spacings are not missed by rounding.
-            if last is not None and frame.seconds - last.seconds < self._interval_seconds - 1e-6:
-                waiting.append(frame)
-                continue
-            found = self._detect(frame, last)
-            yield from self._place(waiting, last, found)
-            yield FollowedFrame(frame, found.face)
-            waiting, last = [], found
-        if waiting:
-            found = self._detect(waiting[-1], last)
-            yield from self._place(waiting[:-1], last, found)
-            yield FollowedFrame(waiting[-1], found.face)
+            index = self._index(frame.seconds, start=index)
+            yield self._followed(frame, index)
 
-    def _detect(self, frame: SampledFrame, last: _Detection | None) -> _Detection:
-        faces = self._detector.detect(frame.image)
+    def _looking(self, frames: Iterable[SampledFrame], held: deque[SampledFrame]) -> Iterator[None]:
+        """Look for faces where it is due; hold every frame, and stop after each new look."""
+        cuts = CutDetector()
+        waiting: list[SampledFrame] = []
+        cut = False
+        for frame in frames:
+            cut = cuts.is_cut(frame.image)
+            if cut and waiting:
+                yield from self._look(waiting)
+                waiting = []
+            waiting.append(frame)
+            held.append(frame)
+            # A hair's breadth, so that equal spacings are not missed by rounding.
+            due = self.looks and (
+                frame.seconds - self.looks[-1].seconds >= self._interval_seconds - 1e-6
+            )
+            if due or cut or not self.looks:
+                yield from self._look(waiting, cut=cut)
+                waiting = []
+        if waiting:
+            yield from self._look(waiting)
+
+    def _look(self, waiting: Sequence[SampledFrame], *, cut: bool = False) -> Iterator[None]:
+        """Look at the last of the waiting frames, and at all where it does not fit."""
+        found = self._find(waiting[-1])
+        if len(waiting) > 1 and not self._fits(found, waiting[-1].seconds):
+            for frame in waiting[:-1]:
+                self._add(frame, self._find(frame), cut=False)
+                yield
+        self._add(waiting[-1], found, cut=cut)
+        yield
+
+    def _find(self, frame: SampledFrame) -> tuple[_Found, ...]:
+        if isinstance(self._detector, FaceTable):
+            faces = self._detector.at(frame.seconds)
+        else:
+            faces = self._detector.detect(frame.image)
+        return tuple(_Found(face, appearance(frame.image, face)) for face in faces)
+
+    def _fits(self, found: Sequence[_Found], seconds: float) -> bool:
+        """Tell whether the same faces are where they were in the last look."""
+        if seconds - self.looks[-1].seconds > _LONGEST_INTERVALS * self._interval_seconds:
+            return False
+        if len(found) != len(self._last_found):
+            return False
+        near = [[_same(a, b) for b in self._last_found] for a in found]
+        columns = [list(column) for column in zip(*near, strict=True)]
+        return all(sum(line) == 1 for line in [*near, *columns])
+
+    def _add(self, frame: SampledFrame, found: tuple[_Found, ...], *, cut: bool) -> None:
+        faces = tuple(item.face for item in found)
+        tracks = self._tracker.add(
+            faces,
+            [item.look for item in found],
+            seconds=frame.seconds,
+            picture_size=(frame.image.shape[0], frame.image.shape[1]),
+            cut=cut,
+        )
+        self._last_found = found
+        self.looks.append(Look(frame.seconds, faces, tracks))
         counts = self.log.faces_per_detection
         counts[len(faces)] = counts.get(len(faces), 0) + 1
-        face, continued = choose_face(faces, previous=None if last is None else last.face)
-        self.log.n_chosen += face is not None
-        self.log.n_continued += continued
-        return _Detection(frame.seconds, face, continued)
+        if self._likeness is None:
+            return
+        for face, number in zip(faces, tracks, strict=True):
+            known = self._cosines.setdefault(number, [])
+            # Comparing costs far more than following; a few looks settle who a track is.
+            if len(known) < _LIKENESS_LOOKS:
+                cosine = self._likeness(frame.image, face)
+                known.extend([] if cosine is None else [cosine])
 
-    def _place(
-        self, waiting: list[SampledFrame], last: _Detection | None, found: _Detection
-    ) -> Iterator[FollowedFrame]:
-        for frame in waiting:
-            if last is None:
-                raise AssertionError("the first frame is always looked at")
-            yield FollowedFrame(frame, self._face_at(frame.seconds, last, found))
+    def _choice(self) -> PatientChoice:
+        similarities = {n: float(np.mean(values)) for n, values in self._cosines.items() if values}
+        return choose_patient(self.people, rule=self._rule, similarities=similarities)
 
-    def _face_at(self, seconds: float, last: _Detection, found: _Detection) -> Face | None:
-        gap = found.seconds - last.seconds
-        joined = found.continued and gap <= 2 * self._interval_seconds
-        if joined and last.face is not None and found.face is not None:
-            return between(last.face, found.face, share=(seconds - last.seconds) / gap)
-        before, after = seconds - last.seconds, found.seconds - seconds
-        if min(before, after) > self._interval_seconds:
-            return None
-        return last.face if before <= after else found.face
+    def _guess(self) -> None:
+        """Bring the guess up to date; give up where what was given out would be another's."""
+        tracks = self._tracker.tracks
+        # A second look makes a track fit to found a person.
+        known = len(tracks), sum(track.n_looks > 1 for track in tracks)
+        regular = len(tracks) > 1 and len(self.looks) % _GUESS_EVERY_LOOKS == 0
+        if not self._lost and (known != self._guessed_from or regular):
+            self._guessed_from = known
+            self._take(self._choice().tracks)
 
+    def _take(self, tracks: frozenset[int]) -> None:
+        if tracks != self._tracks:
+            self._tracks = tracks
+            self._lost = self._lost or any(
+                self._track(k) != given for k, given in enumerate(self._given)
+            )
 
-def choose_face(faces: tuple[Face, ...], *, previous: Face | None) -> tuple[Face | None, bool]:
-    """Choose the face to follow.
+    def _decide(self) -> None:
+        choice = self._choice()
+        self.log.choice = choice
+        self._take(choice.tracks)
+        self._tracks = choice.tracks
+        seen = [track for track in map(self._track, range(len(self.looks))) if track is not None]
+        self.log.n_chosen = len(seen)
+        self.log.n_continued = sum(a == b for a, b in pairwise(seen))
 
-    Parameters
-    ----------
-    faces : tuple of Face
-        Those in the picture.
-    previous : Face or None
-        The last choice.
+    def _track(self, index: int) -> int | None:
+        look = self.looks[index]
+        place = patient_place(look, self._tracks)
+        return None if place is None else look.tracks[place]
 
-    Returns
-    -------
-    face : Face or None
-        The choice.
-    continued : bool
-        Whether it overlaps `previous`.
-    """
-    if not faces:
-        return None, False
-    largest = max(faces, key=lambda face: face.area)
-    if previous is None:
-        return largest, False
-    nearest = max(faces, key=lambda face: overlap(face, previous))
-    if overlap(nearest, previous) < _SMALLEST_OVERLAP:
-        return largest, False
-    if largest.area > _TAKEOVER_AREA_RATIO * nearest.area:
-        return largest, overlap(largest, previous) >= _SMALLEST_OVERLAP
-    return nearest, True
+    def _released(self, held: deque[SampledFrame], *, until: int) -> Iterator[FollowedFrame]:
+        """Give out the frames up to a look, all of whose neighbours are known."""
+        while len(self._given) <= until:
+            self._given.append(self._track(len(self._given)))
+        index = max(0, until - 1)
+        while held and held[0].seconds <= self.looks[until].seconds:
+            frame = held.popleft()
+            index = self._index(frame.seconds, start=0 if index > until else index)
+            yield self._followed(frame, index)
+
+    def _index(self, seconds: float, *, start: int) -> int:
+        """Return the last look at or before a moment."""
+        index = start
+        while index and self.looks[index].seconds > seconds:
+            index -= 1
+        while index + 1 < len(self.looks) and self.looks[index + 1].seconds <= seconds:
+            index += 1
+        return index
+
+    def _followed(self, frame: SampledFrame, index: int) -> FollowedFrame:
+        face = face_at(self.looks, index, frame.seconds, tracks=self._tracks)
+        if face is not None:
+            return FollowedFrame(frame, face)
+        around = self.looks[index : index + 2]
+        return FollowedFrame(
+            frame, None, "other_person" if any(look.faces for look in around) else "no_face"
+        )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emoclip_clinical.features.patient import patient_rule
 from emoclip_clinical.records import (
     InputError,
     InterviewKey,
@@ -119,12 +120,15 @@ class Interview:
         The video file; stays out of outputs.
     start_seconds, stop_seconds : float or None
         The part that belongs to the interview, on the video's own clock; None: to its end.
+    patient : str
+        Who of several people the patient is, see `patient_rule`; empty: as the settings have it.
     """
 
     key: InterviewKey
     path: Path
     start_seconds: float | None = None
     stop_seconds: float | None = None
+    patient: str = ""
 
 
 def find_interviews(paths: Iterable[str | Path]) -> tuple[Interview, ...]:
@@ -303,13 +307,16 @@ def _of_row(
     path = folder / _cell(row, "path")
     if not path.is_file():
         fault(f"path: no such file: {_cell(row, 'path')}")
-    if _cell(row, "patient") not in {"", "largest"}:
-        fault(f"patient must be 'largest' or empty, got {_cell(row, 'patient')!r}")
+    patient = _cell(row, "patient")
+    try:
+        patient = patient_rule(patient).text if patient else ""
+    except InputError as error:
+        fault(str(error))
     start = _clock(row, "start_seconds", fault=fault)
     stop = _clock(row, "stop_seconds", fault=fault)
     if start is not None and stop is not None and start >= stop:
         fault(f"start_seconds must be before stop_seconds, got {start:g} and {stop:g}")
-    return None if len(faults) > before else Interview(key, path, start, stop)
+    return None if len(faults) > before else Interview(key, path, start, stop, patient)
 
 
 def _cell(row: Mapping[str, object], column: str) -> str:

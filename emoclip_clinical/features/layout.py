@@ -39,6 +39,12 @@ _INTERVIEW = [
     ("face_coverage", pa.float64()),
     ("n_faces", pa.int32()),
     ("tracked_share", pa.float64()),
+    ("n_people", pa.int32()),
+    ("patient_rule", pa.string()),
+    ("patient_track", pa.int32()),
+    ("patient_share", pa.float64()),
+    ("patient_margin", pa.float64()),
+    ("patient_confidence", pa.float64()),
     ("status", pa.string()),
     ("reason", pa.string()),
 ]
@@ -60,6 +66,14 @@ class InterviewSummary:
         Most faces seen at once, rare counts left out; None where no face was looked for.
     tracked_share : float or None
         Share of face choices that carried on the one before.
+    n_people : int or None
+        People who were told apart over the whole video.
+    patient_rule : str or None
+        How the patient was told from others.
+    patient_track : int or None
+        Number of the person who was taken for the patient; None where no one fits.
+    patient_share, patient_margin, patient_confidence : float or None
+        See `PatientChoice`.
     status : str
         ``ok``; ``partial`` (damaged or cut off, the readable segments are kept); ``no_face``,
         ``low_coverage`` or ``decode_error`` (read, but no segment could be scored); ``failed``
@@ -76,6 +90,12 @@ class InterviewSummary:
     tracked_share: float | None
     status: str
     reason: str
+    n_people: int | None = None
+    patient_rule: str | None = None
+    patient_track: int | None = None
+    patient_share: float | None = None
+    patient_margin: float | None = None
+    patient_confidence: float | None = None
 
 
 def segments_schema(score_columns: Sequence[str]) -> pa.Schema:

@@ -81,6 +81,7 @@ def segment_quality(
     status, reason = _status(
         n_read=len(records),
         n_seen=len(seen),
+        n_others=sum(r.other_person for r in records),
         n_expected=expected,
         minimum_coverage=minimum_coverage,
     )
@@ -101,16 +102,17 @@ def segment_quality(
 
 
 def _status(
-    *, n_read: int, n_seen: int, n_expected: int, minimum_coverage: float
+    *, n_read: int, n_seen: int, n_others: int, n_expected: int, minimum_coverage: float
 ) -> tuple[str, str]:
     if n_read == 0:
         return "decode_error", f"none of {n_expected} frames could be read"
     if n_read < minimum_coverage * n_expected:
         return "decode_error", f"{n_read} of {n_expected} frames could be read"
+    others = f"; other_person: in {n_others} a face that is not surely theirs" if n_others else ""
     if n_seen == 0:
-        return "no_face", f"no face in {n_read} frames"
+        return "no_face", f"no face of the patient in {n_read} frames{others}"
     if n_seen < minimum_coverage * n_read:
-        return "low_coverage", f"a face in {n_seen} of {n_read} frames"
+        return "low_coverage", f"the patient's face in {n_seen} of {n_read} frames{others}"
     return "ok", ""
 
 

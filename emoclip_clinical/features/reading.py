@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
-from emoclip_clinical.features.faces import FaceDetector, crop_face
+from emoclip_clinical.features.face_setup import FaceSetup
 from emoclip_clinical.features.following import FaceFollower, FollowedFrame, FollowingLog
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
@@ -55,17 +55,15 @@ class ReadingSettings:
         Sampling and windows.
     prompts : tuple of PromptVectors
         Encoded classes.
-    detector : FaceDetector or None
+    faces : FaceSetup or None
         None: the whole picture is encoded.
-    detection_fps, crop_margin, minimum_coverage, batch_frames
+    minimum_coverage, batch_frames
         See `ExtractionConfig`.
     """
 
     grid: Grid
     prompts: tuple[PromptVectors, ...]
-    detector: FaceDetector | None
-    detection_fps: float
-    crop_margin: float
+    faces: FaceSetup | None
     minimum_coverage: float
     batch_frames: int
 
@@ -116,26 +114,38 @@ def read_interview(
     InterviewReading
         With status ``failed``, and no segments, where the video can not be read at all.
     """
-    sampler = VideoSampler(
+    scored: list[_Scored] = []
+    try:
+        follower = None
+        if settings.faces is not None:
+            follower = settings.faces.follower(interview, log=FollowingLog())
+        sampler = _sampler(interview, settings)
+        with sampler:
+            scored = list(_scored(sampler, follower, embedder=embedder, settings=settings))
+        if follower is not None and follower.read_again:
+            # The patient turned out to be someone else than the first guess.
+            sampler = _sampler(interview, settings)
+            with sampler:
+                scored = list(_scored(sampler, follower, embedder=embedder, settings=settings))
+    except UnreadableVideoError as error:
+        scored, summary = [], _failed(str(error))
+    else:
+        summary = _summary(scored, sampler, None if follower is None else follower.log)
+    return _result(interview.key, scored, summary, embedder=embedder, settings=settings)
+
+
+def _sampler(interview: Interview, settings: ReadingSettings) -> VideoSampler:
+    return VideoSampler(
         interview.path,
         sample_fps=settings.grid.sample_fps,
         start_seconds=interview.start_seconds,
         stop_seconds=interview.stop_seconds,
     )
-    faces = FollowingLog() if settings.detector is not None else None
-    try:
-        with sampler:
-            scored = list(_scored(sampler, faces, embedder=embedder, settings=settings))
-    except UnreadableVideoError as error:
-        scored, summary = [], _failed(str(error))
-    else:
-        summary = _summary(scored, sampler, faces)
-    return _result(interview.key, scored, summary, embedder=embedder, settings=settings)
 
 
 def _scored(
     sampler: VideoSampler,
-    faces: FollowingLog | None,
+    faces: FaceFollower | None,
     *,
     embedder: Embedder,
     settings: ReadingSettings,
@@ -176,17 +186,16 @@ def _embedded(
 
 def _windows(
     sampler: VideoSampler,
-    faces: FollowingLog | None,
+    faces: FaceFollower | None,
     *,
     embedder: Embedder,
     settings: ReadingSettings,
 ) -> Iterator[Window]:
     cutter = WindowCutter(settings.grid)
-    if faces is None or settings.detector is None:
+    if faces is None:
         frames: Iterator[FollowedFrame] = (FollowedFrame(frame, None) for frame in sampler)
     else:
-        follower = FaceFollower(settings.detector, detection_fps=settings.detection_fps, log=faces)
-        frames = follower.follow(sampler)
+        frames = faces.follow(sampler)
     for record in _encoded(frames, embedder=embedder, settings=settings):
         yield from cutter.add(record, first_seconds=sampler.log.first_seconds)
     yield from cutter.finish(
@@ -215,17 +224,18 @@ def _picture(
     followed: FollowedFrame, *, embedder: Embedder, settings: ReadingSettings
 ) -> np.ndarray | None:
     image = followed.frame.image
-    if settings.detector is not None:
+    if settings.faces is not None:
         if followed.face is None:
             return None
-        image = crop_face(image, followed.face, margin=settings.crop_margin)
+        image = settings.faces.crop(image, followed.face)
     return embedder.prepare(image)
 
 
 def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
     frame = followed.frame
     if picture is None:
-        return FrameRecord(slot=frame.slot, seconds=frame.seconds)
+        other = followed.absence == "other_person"
+        return FrameRecord(slot=frame.slot, seconds=frame.seconds, other_person=other)
     sharpness, brightness = sharpness_and_brightness(picture)
     return FrameRecord(
         slot=frame.slot,
@@ -249,6 +259,7 @@ def _summary(
     scored: Sequence[_Scored], sampler: VideoSampler, faces: FollowingLog | None
 ) -> InterviewSummary:
     log = sampler.log
+    choice = None if faces is None else faces.choice
     n_ok = sum(segment.quality.status == "ok" for segment in scored)
     status, reason = "ok", ""
     if not log.complete:
@@ -264,6 +275,12 @@ def _summary(
         face_coverage=None if faces is None else faces.n_frames_with_face / log.n_sampled,
         n_faces=None if faces is None else faces.n_faces,
         tracked_share=None if faces is None else faces.tracked_share,
+        n_people=None if choice is None else choice.n_people,
+        patient_rule=None if choice is None else choice.rule,
+        patient_track=None if choice is None else choice.person,
+        patient_share=None if choice is None else choice.share,
+        patient_margin=None if choice is None else choice.margin,
+        patient_confidence=None if choice is None else choice.confidence,
         status=status,
         reason=reason,
     )

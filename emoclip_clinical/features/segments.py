@@ -27,6 +27,8 @@ class FrameRecord:
         Presentation time on the video's own clock.
     face : Face or None
         The face that was followed; None where no face was seen or none was looked for.
+    other_person : bool
+        Whether faces were seen, but none that is surely the patient's.
     encoded : bool
         Whether there is a picture to encode.
     vector : ndarray of float32, shape (d,), or None
@@ -40,6 +42,7 @@ class FrameRecord:
     slot: int
     seconds: float
     face: Face | None = None
+    other_person: bool = False
     encoded: bool = False
     vector: np.ndarray | None = field(default=None, repr=False)
     sharpness: float = math.nan

@@ -27,6 +27,7 @@ class FakeEmbedder:
     model_hash = "fake"
 
     def __init__(self) -> None:
+        self.card: dict[str, Any] = {}
         self.n_encoded = 0
         self.batches: list[int] = []
         self._weights = np.random.default_rng(0).normal(size=(self.embedding_width, 3 * 16 * 16))

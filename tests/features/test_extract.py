@@ -81,7 +81,7 @@ def test_tables_follow_the_contract(videos, embedder, prompts, tmp_path):
     assert segments["face_coverage"].isna().all()
     interviews = pd.read_parquet(tmp_path / "f" / "interviews.parquet")
     described = json.loads((tmp_path / "f" / "features.json").read_text())
-    assert interviews.columns[11:].tolist() == described["pooled_features"]
+    assert interviews.columns[17:].tolist() == described["pooled_features"]
     assert described["model"]["temperature"] == embedder.temperature
     assert [entry["interview"] for entry in described["inputs"]] == interviews["interview"].tolist()
     assert str(tmp_path) not in json.dumps(described)

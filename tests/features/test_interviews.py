@@ -113,7 +113,7 @@ def test_every_fault_of_a_table_is_listed_with_its_row(tmp_path):
         "a.mp4,0 1,,,,\n"
         "absent.mp4,02,x,,,\n"
         "a.mp4,03,,5,5,\n"
-        "a.mp4,04,,soon,,left\n"
+        "a.mp4,04,,soon,,front\n"
     )
     with pytest.raises(InputError) as caught:
         find_interviews([table])
@@ -124,7 +124,7 @@ def test_every_fault_of_a_table_is_listed_with_its_row(tmp_path):
         "run must be",
         "before stop_seconds, got 5 and 5 (row 4",
         "'soon' (row 5",
-        "'left' (row 5",
+        "got 'front' (row 5",
     ):
         assert part in text
     table.write_text("path,participant_id\na.mp4,01\na.mp4,sub-01\n")
