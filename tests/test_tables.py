@@ -202,3 +202,8 @@ def test_excel_faults_are_listed(tmp_path):
         assert faults(tmp_path / "u.xlsx") == ["u.xlsx: not a readable Excel workbook"]
     (tmp_path / "v.xls").write_bytes(b"\xd0\xcf\x11\xe0")
     assert faults(tmp_path / "v.xls") == ["v.xls: .xls is not read; save it as .xlsx or .csv"]
+
+
+@pytest.mark.parametrize("content", ["\ufeff", "\ufeff\n\n", "\x1c", "\ufeff,,\n"])
+def test_files_of_nothing_but_marks_are_empty(tmp_path, content):
+    assert "the file has no header row" in faults(write(tmp_path, content))[0]

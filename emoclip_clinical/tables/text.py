@@ -121,15 +121,15 @@ def _parsed(content: str, *, name: str) -> list[list[str]]:
 
 def _delimiter(content: str) -> str:
     """Choose the delimiter under which most rows have as many cells as the header."""
-    sample = [line for line in content.splitlines()[:60] if line.strip()]
+    sample = [line for line in content.splitlines()[:60] if line.strip()] or [""]
 
     def score(delimiter: str) -> tuple[bool, float, int]:
         try:
             records = list(csv.reader(sample, delimiter=delimiter))
         except csv.Error:
             return (False, 0.0, 0)
-        width = len(records[0])
-        same = sum(len(record) == width for record in records) / len(records)
+        width = len(records[0]) if records else 0
+        same = sum(len(record) == width for record in records) / max(len(records), 1)
         return (width > 1, same, width)
 
     return max(DELIMITERS, key=score)

@@ -124,3 +124,28 @@ def test_features_that_are_the_rating_are_refused():
     # With few rows such a correlation comes by chance and is let through.
     few = replace(f, keys=f.keys[:5], values=copied[["copy"]][:5])
     assert len(join(few, r).y) == 5
+
+
+def test_a_feature_that_is_an_item_of_the_sum_is_refused():
+    names = [f"p{k:02d}" for k in range(12)]
+    rng = np.random.default_rng(3)
+    items = pd.DataFrame(rng.integers(1, 8, (12, 2)).astype(float), columns=["n1", "N2"])
+    r = replace(
+        ratings(*names),
+        target="panss.N1+N2",
+        items=("N1", "N2"),
+        values=items.sum(axis=1).to_numpy(),
+        covariates=items.assign(age=np.arange(12.0)),
+    )
+    f = features(*names)
+    told = f.values.assign(N2=1.0, hidden=3 - items["n1"], age=np.arange(12.0))
+    told.loc[0, "N2"] = 2.0
+    told.loc[3, "hidden"] = np.nan
+    with pytest.raises(InputError) as caught:
+        join(replace(f, values=told), r)
+    assert caught.value.faults == (
+        "feature 'N2' is the target or one of its items",
+        "feature 'hidden' repeats the item n1 (|r| = 1.0000)",
+    )
+    # A covariate that is no item may be a feature.
+    assert "age" in join(replace(f, values=told.drop(columns=["N2", "hidden"])), r).feature_names

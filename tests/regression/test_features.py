@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.features import read_features
+from emoclip_clinical.regression.features import read_features, read_same_features
 
 
 def save(frame, tmp_path, name="features.csv"):
@@ -125,3 +125,70 @@ def test_folder_faults(folder, tmp_path):
     (folder / "features.json").unlink()
     assert "run extract first" in faults(folder)[0]
     assert "no such features folder or table" in faults(tmp_path / "none")[0]
+
+
+def test_copies_of_a_column_are_named_and_left_out(table, tmp_path):
+    table = table.assign(again=table["brow_mean"], also=table["brow_mean"], near=[5, 6, 7, 9.1])
+    features = read_features(save(table, tmp_path))
+    assert list(features.values.columns) == ["smile_mean", "smile_sd", "brow_mean", "near"]
+    assert features.warnings[-1] == (
+        "feature columns left out because they are copies: again (of brow_mean), also (of "
+        "brow_mean)"
+    )
+
+
+def test_visits_with_missing_values_stay_for_the_folds_to_fill_in(table, tmp_path):
+    table.loc[3, ["smile_mean", "smile_sd", "brow_mean"]] = None
+    features = read_features(save(table, tmp_path), impute="median")
+    assert features.keys["participant_id"].tolist() == ["sub-a", "sub-b", "sub-c"]
+    np.testing.assert_array_equal(features.values["smile_sd"], [1, np.nan, 3])
+    assert features.excluded["participant_id"].tolist() == ["sub-d"]
+    assert "1 missing feature values in 1 visits are filled in" in features.warnings[-1]
+
+
+def test_the_same_features_of_other_visits(table, tmp_path):
+    one = save(table[:1], tmp_path, "one.csv")
+    features = read_same_features(one, names=["brow_mean", "smile_mean"])
+    assert features.values.to_numpy().tolist() == [[5.0, 0.1]]
+    assert features.warnings == ()
+    with pytest.raises(InputError) as caught:
+        read_same_features(one, names=["brow_mean", "tool", "frown"])
+    assert caught.value.faults == (
+        "one.csv: there is no numeric feature column 'tool'",
+        "one.csv: there is no numeric feature column 'frown'",
+    )
+    empty = save(table[1:2], tmp_path, "empty.csv")
+    with pytest.raises(InputError, match="no visit has a value in every feature column"):
+        read_same_features(empty, names=["smile_sd", "smile_mean"])
+    filled = read_same_features(empty, names=["smile_sd", "smile_mean"], impute="median")
+    np.testing.assert_array_equal(filled.values.to_numpy(), [[np.nan, 0.2]])
+
+
+def test_excel_features(table, tmp_path):
+    table.to_excel(tmp_path / "features.xlsx", index=False)
+    excel, text = read_features(tmp_path / "features.xlsx"), read_features(save(table, tmp_path))
+    pd.testing.assert_frame_equal(excel.values, text.values)
+    assert (excel.warnings, excel.keys.equals(text.keys)) == (text.warnings, True)
+
+
+def test_embeddings_are_averaged_over_the_segments_of_a_visit(folder):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5, 3)).astype(np.float32)
+    rows = pd.DataFrame(
+        {
+            "participant_id": ["sub-a", "sub-a", "sub-b", "sub-c", "sub-a"],
+            "session_id": ["ses-1", "ses-1", "ses-1", None, "ses-1"],
+            "interview": ["sub-a_ses-1"] * 2 + ["sub-b_ses-1", "sub-c", "sub-a_ses-1_run-2"],
+            "embedding": [*vectors[:2], None, vectors[3], vectors[4]],
+        }
+    )
+    rows.to_parquet(folder / "embeddings.parquet")
+    features = read_features(folder / "embeddings.parquet")
+    assert list(features.values.columns) == ["embedding_000", "embedding_001", "embedding_002"]
+    assert features.keys["participant_id"].tolist() == ["sub-a", "sub-c"]
+    wanted = [vectors[[0, 1, 4]].astype(float).mean(axis=0), vectors[3]]
+    np.testing.assert_allclose(features.values, wanted, rtol=1e-12)
+    assert features.excluded["reason"].tolist() == ["no usable segment"]
+    assert features.source["model"] == {"name": "m"}
+    few = read_features(folder / "embeddings.parquet", columns=["embedding_001"])
+    assert few.values.shape == (2, 1)
