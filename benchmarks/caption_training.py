@@ -1,0 +1,192 @@
+"""Do captions teach what class names do not? On the synthetic clips, over several seeds.
+
+    python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/caption_training.csv
+
+Each seed draws clips of its own and holds out three of the eleven classes: no training clip shows
+them, alone or in a compound, and no compound is trained on at all. The model is then trained four
+times on the same clips, from the same random weights:
+
+- ``captions``: with the clips' captions and the temporal transformer (EmoCLIP),
+- ``class names``: with "an expression of <class>" instead of captions,
+- ``shuffled``: with captions of other clips,
+- ``ensemble``: with captions, and the mean of the frames instead of the transformer.
+
+Judged on people who were never trained on: held-out classes among all eleven (UAR over the three),
+trained classes (UAR over the eight), and compounds (of trained classes) among the compounds. A
+model is asked in the words that it was trained on: class descriptions, or class names for the one
+that knows nothing else. A row is appended as soon as a seed is done; finished seeds are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+CONDITIONS = ("captions", "class names", "shuffled", "ensemble")
+FIGURES = ("held-out classes", "trained classes", "compounds")
+FIELDS = ("seed", "condition", "held_out", *FIGURES, *(f"chance, {f}" for f in FIGURES))
+N_HELD_OUT = 3
+TEMPLATE = "an expression of {name}"
+
+
+def one_seed(seed: int) -> list[dict[str, str | float | int]]:
+    """Train and judge every condition on one seed's clips."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    from emoclip_clinical.core.clips import read_clips
+    from emoclip_clinical.study.synthetic import SyntheticConfig, write_study
+
+    root = Path(tempfile.mkdtemp(prefix="caption-training-"))
+    try:
+        config = SyntheticConfig(
+            seed=seed,
+            n_training_clips=2000,
+            n_test_clips=880,
+            n_validation_clips=11,
+            n_subjects=2,
+            interview_seconds=2,
+        )
+        write_study(root, config=config, workers=1)
+        clips = read_clips(root / "clips.csv")
+        singles = sorted({c.label for c in clips if "_" not in c.label})
+        drawn = np.random.default_rng(seed).choice(len(singles), N_HELD_OUT, replace=False)
+        held_out = [singles[i] for i in sorted(drawn)]
+        return [
+            {"seed": seed, "condition": name, "held_out": " ".join(held_out),
+             **judged(root, clips, name, singles=singles, held_out=held_out, seed=seed)}
+            for name in CONDITIONS
+        ]  # fmt: skip
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def judged(root, clips, condition, *, singles, held_out, seed):  # type: ignore[no-untyped-def]
+    from emoclip_clinical.core.embedder import load_model
+    from emoclip_clinical.core.evaluation.class_texts import class_texts
+    from emoclip_clinical.core.evaluation.clip_embeddings import ClipEmbeddings
+    from emoclip_clinical.core.evaluation.zero_shot import score
+    from emoclip_clinical.core.training import train
+    from emoclip_clinical.features.prompt_sets import load_prompt_set
+    from emoclip_clinical.records import PromptSet
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.shipped import shipped_protocol
+
+    (root / "protocol.yaml").write_text(shipped_protocol("demo"), encoding="utf-8")
+    settings = {"training.threads": 1}
+    if condition == "ensemble":
+        settings["model.temporal.kind"] = "mean"
+    elif condition != "captions":
+        settings["training.captions"] = condition.replace(" ", "_")
+    protocol = open_study(root, settings=settings).protocol
+    learn = [c for c in clips if c.split == "train" and c.label in set(singles) - set(held_out)]
+    folder = root / "models" / condition.replace(" ", "-")
+    train(learn, model=protocol.model, training=protocol.training, folder=folder,
+          state_folder=root / "state", seed=seed, device="cpu")  # fmt: skip
+
+    prompts = load_prompt_set("prompts/synthetic.yaml", folder=root)
+    if condition == "class names":
+        names = {c: (TEMPLATE.format(name=c),) for c in prompts.classes}
+        prompts = PromptSet("names", names, prompts.compounds)
+    embedder = load_model(folder, device="cpu")
+    embeddings = ClipEmbeddings(embedder)
+    test = [c for c in clips if c.split == "test"]
+    texts = class_texts(embedder, prompts, compounds={})
+    found = {
+        "held-out classes": score([c for c in test if c.label in held_out], texts, embeddings),
+        "trained classes": score(
+            [c for c in test if c.label in set(singles) - set(held_out)], texts, embeddings
+        ),
+    }
+    known = {
+        name: parts for name, parts in prompts.compounds.items() if not set(parts) & set(held_out)
+    }
+    every = class_texts(embedder, prompts, compounds=known)
+    both = score([c for c in test if "_" in c.label], every, embeddings)
+    row = {name: figures.uar for name, figures in found.items()}
+    row["compounds"] = among_compounds(both, n_singles=len(singles))
+    row |= {f"chance, {name}": 1 / len(singles) for name in found}
+    row["chance, compounds"] = 1 / len(known)
+    return row
+
+
+def among_compounds(found, *, n_singles):  # type: ignore[no-untyped-def]
+    """UAR of compound clips when only compounds compete."""
+    import numpy as np
+
+    from emoclip_clinical.core.evaluation import metrics
+
+    n_classes = len(found.classes) - n_singles
+    guessed = np.argmax(found.scores[:, n_singles:], axis=1)
+    matrix = metrics.confusion_matrix(found.observed - n_singles, guessed, n_classes=n_classes)
+    return metrics.uar(matrix)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_rows(path: Path, rows: list[dict[str, str | float | int]]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def summary(rows: list[dict[str, str]]) -> str:
+    """Mean of each figure over seeds, and captions' lead with its 95 % t interval."""
+    import numpy as np
+    from scipy import stats
+
+    seeds = sorted({int(row["seed"]) for row in rows})
+    lines = []
+    for figure in FIGURES:
+        values = {
+            name: np.array([
+                float(row[figure])
+                for seed in seeds for row in rows
+                if row["condition"] == name and int(row["seed"]) == seed
+            ])
+            for name in CONDITIONS
+        }  # fmt: skip
+        chance = np.mean([float(row[f"chance, {figure}"]) for row in rows])
+        lines.append(f"{figure} (chance {chance:.3f}), UAR, mean over {len(seeds)} seeds")
+        for name in CONDITIONS:
+            line = f"  {name:<12} {values[name].mean():.3f}"
+            if name != "captions" and len(seeds) > 1:
+                lead = values["captions"] - values[name]
+                half = stats.t.ppf(0.975, len(lead) - 1) * lead.std(ddof=1) / len(lead) ** 0.5
+                low, high = lead.mean() - half, lead.mean() + half
+                line += f"   captions lead by {lead.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("docs/caption_training.csv"))
+    options = parser.parse_args()
+    done = {int(row["seed"]) for row in read_rows(options.output)}
+    waiting = [seed for seed in range(options.seeds) if seed not in done]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(one_seed, seed) for seed in waiting]):
+            append_rows(options.output, future.result())
+            print(summary(read_rows(options.output)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
