@@ -37,6 +37,7 @@ from emoclip_clinical.regression.comparison import gain
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.confounds import analyse_confounds
 from emoclip_clinical.regression.design import Design, join
+from emoclip_clinical.regression.fold_interval import fold_interval
 from emoclip_clinical.regression.folds import inner_folds, outer_folds
 from emoclip_clinical.regression.quality import analyse_quality
 from emoclip_clinical.regression.resampling import (
@@ -156,6 +157,7 @@ def intervals(cv: CrossValidation, seed: int) -> Row:
         "bca": subject_interval(statistic, counts=counts, confidence=0.95),
         "percentile": percentile_interval(each.mean(axis=0), confidence=0.95),
         "repeats": percentile_interval(of_repeats, confidence=0.95),
+        "folds": fold_interval(cv, confidence=0.95),
     }
     # Fisher's z with the bootstrap's standard error.
     z = np.arctanh(np.clip(each.mean(axis=0), -0.999999, 0.999999))
@@ -306,9 +308,13 @@ def _show_type1(rows: pd.DataFrame) -> str:
 
 def _show_coverage(rows: pd.DataFrame) -> str:
     found = []
-    for name in ("bca", "percentile", "repeats", "fisher"):
+    for name in ("bca", "percentile", "repeats", "fisher", "folds"):
         low, high = rows[f"{name}_low"], rows[f"{name}_high"]
-        inside = (low <= rows["population"]) & (rows["population"] <= high)
+        known = low.notna()
+        if not known.any():
+            found.append(f"{name} none")
+            continue
+        inside = ((low <= rows["population"]) & (rows["population"] <= high))[known]
         found.append(f"{name} {_share(inside)} (width {(high - low).mean():.2f})")
     centre = f"population r {rows['population'].iloc[0]:.3f}, mean r {rows['r'].mean():.3f}"
     return f"{centre}; " + "; ".join(found)
