@@ -112,10 +112,9 @@ def test_every_third_party_import_is_a_declared_dependency(pyproject: dict[str, 
         for name in distribution_names(lines)
     }
     assert undeclared_imports(required, top_level_only=True) == set()
-    # What is imported where it is used may belong to an extra; cv2 has several distributions,
-    # and an extra need not be installed.
-    missing = undeclared_imports(required | extras | {"opencv-python"}, top_level_only=False)
-    absent = {top for top in ("cv2", "peft", "ray", "tensorboard", "transformers", "uniface")
+    # What is imported where it is used may belong to an extra, which need not be installed.
+    missing = undeclared_imports(required | extras, top_level_only=False)
+    absent = {top for top in ("peft", "ray", "tensorboard", "transformers", "uniface")
               if importlib.util.find_spec(top) is None}  # fmt: skip
     assert {entry for entry in missing if entry.split(": ")[1] not in absent} == set()
 
