@@ -10,6 +10,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from emoclip_clinical.features.patient import patient_rule
+from emoclip_clinical.features.pooling_config import (
+    POOLING,
+    PoolingStatistic,
+    PoolingWeights,
+)
+from emoclip_clinical.features.quality_config import QualityConfig
 
 _PATHS = ("yunet_weights", "reference_folder", "boxes_folder")
 
@@ -110,12 +116,18 @@ class ExtractionConfig(BaseModel):
         allow_inf_nan=False,
         description="Detections that score less are not taken for a face.",
     )
-    minimum_coverage: float = Field(
-        default=0.4,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description="Share of a segment's frames that must show the face for status 'ok'.",
+    quality: QualityConfig = Field(
+        default=QualityConfig(), description="What a segment must reach for status 'ok'."
+    )
+    pooling: tuple[PoolingStatistic, ...] = Field(
+        default=POOLING,
+        min_length=1,
+        description="Statistics of an interview's segments that regress uses; changing them "
+        "reads no video again.",
+    )
+    pooling_weights: PoolingWeights = Field(
+        default="equal",
+        description="Whether segments count alike in them, or by how long the face was seen.",
     )
     batch_frames: int = Field(
         default=64,

@@ -22,6 +22,7 @@ from emoclip_clinical.features.layout import (
     segments_schema,
 )
 from emoclip_clinical.features.patient import PatientChoice, patient_warning
+from emoclip_clinical.features.pooled_parts import pool_part
 from emoclip_clinical.features.pooling import pooled_names
 from emoclip_clinical.features.prompt_sets import prompt_set_content, prompt_set_hash
 from emoclip_clinical.features.reading import ReadingSettings, read_interview
@@ -39,7 +40,7 @@ from emoclip_clinical.records import (
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
 
-FORMAT = 2
+FORMAT = 3
 """Number of the layout and of the calculations; parts made under another are made again."""
 
 _PACKAGES = ("av", "numpy", "onnxruntime", "open_clip_torch", "pyarrow", "torch", "torchvision")
@@ -181,6 +182,7 @@ class _Run:
         self.store = PartStore(folder)
         self._embedder = embedder
         self._fetch_weights = config.fetch_weights
+        self._config = config
         self._settings = _reading_settings(embedder, config, prompt_sets)
         self._description = _describe(embedder, config, prompt_sets, self._settings.grid)
         self._settings_hash = canonical_hash(self._description)
@@ -221,17 +223,23 @@ class _Run:
         """Write the tables from all parts with these settings; return warnings."""
         cards = self.store.cards()
         same = [card for card in cards if card.settings_hash == self._settings_hash]
+        names = self._pooled_names()
         self.store.merge(
             same,
             segments_schema=segments_schema(score_columns(self._settings.prompts)),
             embeddings_schema=embeddings_schema(self._embedder.embedding_width),
-            pooled_names=pooled_names(self._settings.prompts),
+            pooled_names=names,
+            pooled=[self._pool(card) for card in same],
             description={
                 **self._description,
-                # Beside the settings and not among them: it changes no value of the tables.
+                # Beside the settings and not among them: neither changes a part.
                 "training_people": self._embedder.card.get("training_people"),
                 "settings_hash": self._settings_hash,
-                "pooled_features": list(pooled_names(self._settings.prompts)),
+                "pooling": {
+                    "statistics": list(self._config.pooling),
+                    "weights": self._config.pooling_weights,
+                },
+                "pooled_features": list(names),
                 "versions": _versions(),
                 "inputs": [{"interview": card.key.name, **card.source} for card in same],
             },
@@ -251,6 +259,21 @@ class _Run:
             )
         return warnings
 
+    def _pooled_names(self) -> tuple[str, ...]:
+        return pooled_names(
+            self._settings.prompts,
+            embedding_width=self._embedder.embedding_width,
+            pooling=self._config.pooling,
+        )
+
+    def _pool(self, card: PartCard) -> dict[str, float | None]:
+        return pool_part(
+            self.store.parts / card.key.name,
+            prompt_vectors=self._settings.prompts,
+            pooling=self._config.pooling,
+            weights=self._config.pooling_weights,
+        )
+
     def _outcome(self, interview: Interview, *, overwrite: bool) -> InterviewOutcome:
         faces = self._settings.faces
         source = {**_source(interview), **({} if faces is None else faces.sources(interview))}
@@ -268,7 +291,6 @@ class _Run:
                 settings_hash=self._settings_hash,
                 source=source,
                 summary=reading.summary,
-                pooled=reading.pooled,
             )
             self.store.write(card, reading)
         return InterviewOutcome(
@@ -315,7 +337,7 @@ def _reading_settings(
         grid=grid,
         prompts=encode_prompt_sets(embedder, prompt_sets),
         faces=face_setup(config, detector=load_detector(config)),
-        minimum_coverage=config.minimum_coverage,
+        quality=config.quality,
         batch_frames=config.batch_frames,
     )
 
@@ -340,8 +362,8 @@ def _describe(
             "sample_fps": grid.sample_fps,
             "window_seconds": grid.window_seconds,
             "stride_seconds": grid.stride_seconds,
-            "minimum_coverage": config.minimum_coverage,
         },
+        "quality": config.quality.model_dump(mode="json"),
         "faces": describe_faces(config),
     }
 

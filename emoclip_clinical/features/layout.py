@@ -27,6 +27,7 @@ _QUALITY = [
     ("FaceScore", pa.float64()),
     ("sharpness", pa.float64()),
     ("brightness", pa.float64()),
+    ("head_motion", pa.float64()),
     ("movement", pa.float64()),
     ("status", pa.string()),
     ("reason", pa.string()),
@@ -45,6 +46,11 @@ _INTERVIEW = [
     ("patient_share", pa.float64()),
     ("patient_margin", pa.float64()),
     ("patient_confidence", pa.float64()),
+    ("FaceRectHeight", pa.float64()),
+    ("FaceScore", pa.float64()),
+    ("sharpness", pa.float64()),
+    ("brightness", pa.float64()),
+    ("head_motion", pa.float64()),
     ("status", pa.string()),
     ("reason", pa.string()),
 ]
@@ -74,6 +80,8 @@ class InterviewSummary:
         Number of the person who was taken for the patient; None where no one fits.
     patient_share, patient_margin, patient_confidence : float or None
         See `PatientChoice`.
+    FaceRectHeight, FaceScore, sharpness, brightness, head_motion : float or None
+        Medians over the segments, whatever their status; see `RecordingQuality`.
     status : str
         ``ok``; ``partial`` (damaged or cut off, the readable segments are kept); ``no_face``,
         ``low_coverage`` or ``decode_error`` (read, but no segment could be scored); ``failed``
@@ -96,6 +104,11 @@ class InterviewSummary:
     patient_share: float | None = None
     patient_margin: float | None = None
     patient_confidence: float | None = None
+    FaceRectHeight: float | None = None
+    FaceScore: float | None = None
+    sharpness: float | None = None
+    brightness: float | None = None
+    head_motion: float | None = None
 
 
 def segments_schema(score_columns: Sequence[str]) -> pa.Schema:

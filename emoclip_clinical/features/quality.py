@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 
+from emoclip_clinical.features.faces import overlap
+from emoclip_clinical.features.quality_config import QualityConfig
 from emoclip_clinical.features.segments import FrameRecord, Window
+from emoclip_clinical.features.thresholds import failed_thresholds
 
 STATUSES = ("ok", "low_coverage", "no_face", "decode_error")
 
@@ -31,6 +35,8 @@ class SegmentQuality:
         Median variance of the Laplacian of what the model sees; low for a blurred or small face.
     brightness : float or None
         Median mean grey level of what the model sees, 0 to 255.
+    head_motion : float or None
+        Mean speed of the face's box in face heights per second, see `head_motion`.
     movement : float or None
         Mean change of the frame vectors per second, see `movement`.
     status : str
@@ -48,13 +54,14 @@ class SegmentQuality:
     FaceScore: float | None
     sharpness: float | None
     brightness: float | None
+    head_motion: float | None
     movement: float | None
     status: str
     reason: str
 
 
 def segment_quality(
-    window: Window, *, faces_wanted: bool, minimum_coverage: float, source_share: float
+    window: Window, *, faces_wanted: bool, thresholds: QualityConfig, source_share: float
 ) -> SegmentQuality:
     """Judge one segment.
 
@@ -64,8 +71,10 @@ def segment_quality(
         The segment's frames.
     faces_wanted : bool
         Whether a face was looked for.
-    minimum_coverage : float
-        Share of frames that must be readable, and show the face, for status ``ok``.
+    thresholds : QualityConfig
+        `minimum_coverage` is also the share of frames that must be readable. A segment that
+        fails another one has the status ``low_coverage``: too little of it shows the face well
+        enough, and `reason` begins with the threshold's word.
     source_share : float
         Share of the slots that the video's own frame rate can fill, in (0, 1].
 
@@ -77,24 +86,29 @@ def segment_quality(
     records = window.records
     seen = [r for r in records if r.vector is not None]
     faces = [r.face for r in seen if r.face is not None]
-    expected = max(1, round(window.n_slots * source_share))
+    measured = {
+        "FaceRectHeight": _median([face.height for face in faces]),
+        "sharpness": _median([r.sharpness for r in seen]),
+        "brightness": _median([r.brightness for r in seen]),
+        "head_motion": head_motion(records),
+    }
     status, reason = _status(
         n_read=len(records),
         n_seen=len(seen),
         n_others=sum(r.other_person for r in records),
-        n_expected=expected,
-        minimum_coverage=minimum_coverage,
+        n_expected=max(1, round(window.n_slots * source_share)),
+        minimum_coverage=thresholds.minimum_coverage,
     )
+    if status == "ok" and (failed := failed_thresholds(measured, config=thresholds)):
+        status, reason = "low_coverage", failed
     return SegmentQuality(
         n_frames=len(records),
         face_coverage=len(seen) / len(records) if faces_wanted and records else None,
         FaceRectX=_median([face.left for face in faces]),
         FaceRectY=_median([face.top for face in faces]),
         FaceRectWidth=_median([face.width for face in faces]),
-        FaceRectHeight=_median([face.height for face in faces]),
         FaceScore=_median([face.score for face in faces]),
-        sharpness=_median([r.sharpness for r in seen]),
-        brightness=_median([r.brightness for r in seen]),
+        **measured,
         movement=movement(records) if status == "ok" else None,
         status=status,
         reason=reason,
@@ -114,6 +128,37 @@ def _status(
     if n_seen < minimum_coverage * n_read:
         return "low_coverage", f"the patient's face in {n_seen} of {n_read} frames{others}"
     return "ok", ""
+
+
+def head_motion(records: tuple[FrameRecord, ...]) -> float | None:
+    """Return how fast the face moves in the picture.
+
+    The mean over neighbouring frames of the way of the box's middle over the mean height of the
+    two boxes and over the time between them. Boxes between two detections are interpolated, so
+    what is quicker than `detection_fps` is smoothed away. Turning the head on the spot and
+    leaning towards the camera move the middle little.
+
+    Parameters
+    ----------
+    records : tuple of FrameRecord
+        Frames in order; only those in adjacent slots are compared, and only boxes that overlap:
+        others are a cut of the film.
+
+    Returns
+    -------
+    float or None
+        Face heights per second, at least 0; None without two adjacent frames with a face.
+    """
+    speeds = []
+    for first, second in pairwise(records):
+        if first.face is None or second.face is None or second.slot != first.slot + 1:
+            continue
+        if overlap(first.face, second.face) == 0:
+            continue
+        way = math.dist(first.face.centre, second.face.centre)
+        height = (first.face.height + second.face.height) / 2
+        speeds.append(way / height / (second.seconds - first.seconds))
+    return float(np.mean(speeds)) if speeds else None
 
 
 def movement(records: tuple[FrameRecord, ...]) -> float | None:
@@ -162,6 +207,36 @@ def sharpness_and_brightness(prepared: np.ndarray) -> tuple[float, float]:
     centre = grey[1:-1, 1:-1]
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
     return float(laplacian.var(dtype=np.float64)), float(grey.mean(dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class RecordingQuality:
+    """One interview's picture quality, for telling recordings from people.
+
+    Attributes
+    ----------
+    FaceRectHeight, FaceScore, sharpness, brightness, head_motion : float or None
+        Medians over all segments in which they could be measured, those without scores too; None
+        where there is no such segment.
+    """
+
+    FaceRectHeight: float | None
+    FaceScore: float | None
+    sharpness: float | None
+    brightness: float | None
+    head_motion: float | None
+
+
+def recording_quality(segments: Sequence[SegmentQuality]) -> RecordingQuality:
+    """Return the picture quality of an interview from that of its segments."""
+
+    def median(name: str) -> float | None:
+        values: list[float | None] = [getattr(segment, name) for segment in segments]
+        return _median([value for value in values if value is not None])
+
+    return RecordingQuality(
+        **{field.name: median(field.name) for field in fields(RecordingQuality)}
+    )
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -22,13 +22,14 @@ from emoclip_clinical.features.layout import (
     segments_schema,
     table_of,
 )
-from emoclip_clinical.features.pooling import pool_segments
 from emoclip_clinical.features.quality import (
     STATUSES,
     SegmentQuality,
+    recording_quality,
     segment_quality,
     sharpness_and_brightness,
 )
+from emoclip_clinical.features.quality_config import QualityConfig
 from emoclip_clinical.features.scores import PromptVectors, score_columns, score_embeddings
 from emoclip_clinical.features.segments import (
     FrameRecord,
@@ -57,14 +58,14 @@ class ReadingSettings:
         Encoded classes.
     faces : FaceSetup or None
         None: the whole picture is encoded.
-    minimum_coverage, batch_frames
+    quality, batch_frames
         See `ExtractionConfig`.
     """
 
     grid: Grid
     prompts: tuple[PromptVectors, ...]
     faces: FaceSetup | None
-    minimum_coverage: float
+    quality: QualityConfig
     batch_frames: int
 
 
@@ -76,14 +77,11 @@ class InterviewReading:
     ----------
     summary : InterviewSummary
         Its row of quality columns.
-    pooled : dict of str to float or None
-        Its pooled features.
     segments, embeddings : pyarrow.Table
         Its rows of the two segment tables.
     """
 
     summary: InterviewSummary
-    pooled: dict[str, float | None]
     segments: pa.Table
     embeddings: pa.Table
 
@@ -156,7 +154,7 @@ def _scored(
         quality = segment_quality(
             window,
             faces_wanted=faces is not None,
-            minimum_coverage=settings.minimum_coverage,
+            thresholds=settings.quality,
             source_share=sampler.source_share,
         )
         judged.append((window, quality))
@@ -261,6 +259,7 @@ def _summary(
     log = sampler.log
     choice = None if faces is None else faces.choice
     n_ok = sum(segment.quality.status == "ok" for segment in scored)
+    pictures = recording_quality([segment.quality for segment in scored])
     status, reason = "ok", ""
     if not log.complete:
         status, reason = "partial", "; ".join(log.notes)
@@ -281,6 +280,11 @@ def _summary(
         patient_share=None if choice is None else choice.share,
         patient_margin=None if choice is None else choice.margin,
         patient_confidence=None if choice is None else choice.confidence,
+        FaceRectHeight=pictures.FaceRectHeight,
+        FaceScore=pictures.FaceScore,
+        sharpness=pictures.sharpness,
+        brightness=pictures.brightness,
+        head_motion=pictures.head_motion,
         status=status,
         reason=reason,
     )
@@ -325,12 +329,6 @@ def _result(
     columns = {name: scattered(values, rows=usable) for name, values in scores.items()}
     return InterviewReading(
         summary=summary,
-        pooled=pool_segments(
-            scores,
-            vectors,
-            [s.quality.movement for s in scored if s.embedding is not None],
-            prompt_vectors=settings.prompts,
-        ),
         segments=table_of(
             {**place, **quality, **columns}, schema=segments_schema(score_columns(settings.prompts))
         ),

@@ -47,15 +47,12 @@ class PartCard:
         ``bytes``, ``sha256``, ``start_seconds``, ``stop_seconds`` of the video.
     summary : InterviewSummary
         The interview's quality columns.
-    pooled : mapping of str to float or None
-        Its pooled features.
     """
 
     key: InterviewKey
     settings_hash: str
     source: Mapping[str, object]
     summary: InterviewSummary
-    pooled: Mapping[str, float | None]
 
 
 class PartStore:
@@ -105,7 +102,6 @@ class PartStore:
                 settings_hash=raw["settings_hash"],
                 source=raw["source"],
                 summary=InterviewSummary(**raw["summary"]),
-                pooled=raw["pooled"],
             )
         except (OSError, ValueError, KeyError, TypeError):
             # A part that was changed by hand is made again, as if it were not there.
@@ -140,6 +136,7 @@ class PartStore:
         segments_schema: pa.Schema,
         embeddings_schema: pa.Schema,
         pooled_names: Sequence[str],
+        pooled: Sequence[Mapping[str, float | None]],
         description: Mapping[str, object],
     ) -> None:
         """Write the three tables and features.json from finished parts.
@@ -152,6 +149,8 @@ class PartStore:
             Of the parts' tables.
         pooled_names : sequence of str
             Columns of pooled features.
+        pooled : sequence of mapping
+            Their values, one mapping a card.
         description : mapping
             Content of features.json.
         """
@@ -165,7 +164,7 @@ class PartStore:
                     # One part at a time keeps memory flat over a cohort.
                     writer.write_table(pq.read_table(part, schema=schema))
         with _replacing(self.folder / "interviews.parquet") as target:
-            pq.write_table(_interviews(cards, pooled_names), target, compression="zstd")
+            pq.write_table(_interviews(cards, pooled_names, pooled), target, compression="zstd")
         with _replacing(self.folder / "features.json") as target:
             target.write_text(_json(description), encoding="utf-8")
 
@@ -186,14 +185,18 @@ class PartStore:
                 shutil.rmtree(entry)
 
 
-def _interviews(cards: Sequence[PartCard], pooled_names: Sequence[str]) -> pa.Table:
+def _interviews(
+    cards: Sequence[PartCard],
+    pooled_names: Sequence[str],
+    pooled: Sequence[Mapping[str, float | None]],
+) -> pa.Table:
     rows: list[dict[str, Any]] = [
         {
             **{name: values[0] for name, values in key_columns(card.key, n_rows=1).items()},
             **asdict(card.summary),
-            **card.pooled,
+            **features,
         }
-        for card in cards
+        for card, features in zip(cards, pooled, strict=True)
     ]
     schema = interviews_schema(pooled_names)
     columns = {name: [row[name] for row in rows] for name in schema.names}

@@ -65,11 +65,11 @@ def test_tables_follow_the_contract(videos, embedder, prompts, tmp_path):
     assert (result.n_failed, result.n_partial, result.n_kept, result.warnings) == (0, 0, 0, ())
     assert calls == [("extract", i, 3) for i in (1, 2, 3)]
     segments = pd.read_parquet(tmp_path / "f" / "segments.parquet")
-    assert segments.columns[:18].tolist() == [
+    assert segments.columns[:19].tolist() == [
         *("participant_id", "session_id", "interview", "segment", "onset", "duration"),
         *("n_frames", "face_coverage"),
         *("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"),
-        *("sharpness", "brightness", "movement", "status", "reason"),
+        *("sharpness", "brightness", "head_motion", "movement", "status", "reason"),
     ]
     # 5.2 s, 2.4 s and 4 s in windows of 2 s: a rest of 1.2 s is kept, one of 0.4 s is not.
     assert segments["interview"].tolist() == [*["sub-01"] * 3, "sub-02_ses-1", *["sub-03"] * 2]
@@ -81,7 +81,7 @@ def test_tables_follow_the_contract(videos, embedder, prompts, tmp_path):
     assert segments["face_coverage"].isna().all()
     interviews = pd.read_parquet(tmp_path / "f" / "interviews.parquet")
     described = json.loads((tmp_path / "f" / "features.json").read_text())
-    assert interviews.columns[17:].tolist() == described["pooled_features"]
+    assert interviews.columns[22:].tolist() == described["pooled_features"]
     assert described["model"]["temperature"] == embedder.temperature
     assert [entry["interview"] for entry in described["inputs"]] == interviews["interview"].tolist()
     assert str(tmp_path) not in json.dumps(described)

@@ -1,16 +1,13 @@
-"""Scores and pooled features against scipy and pandas; prompt sets with all their faults."""
+"""Scores against scipy; prompt sets with all their faults."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 from scipy.special import softmax
-from scipy.stats import entropy
 
 from emoclip_clinical.features.config import ExtractionConfig
-from emoclip_clinical.features.pooling import pool_segments, pooled_names
 from emoclip_clinical.features.prompt_sets import (
     load_prompt_set,
     load_prompt_sets,
@@ -65,34 +62,6 @@ def test_sets_that_would_share_columns_are_refused(embedder, prompts):
     clash = PromptSet(name="two_compounds", classes={"a": ("a",), "b": ("b",)})
     with pytest.raises(InputError, match="two_compounds"):
         encode_prompt_sets(embedder, [prompts, clash])
-
-
-def test_pooled_features_equal_pandas(embedder, prompts, embeddings):
-    vectors = encode_prompt_sets(embedder, [prompts])
-    scores = score_embeddings(embeddings, vectors, temperature=0.1)
-    movements = [0.5, None, 0.25, 1.0, 0.75, 0.1]
-    pooled = pool_segments(scores, embeddings, movements, prompt_vectors=vectors)
-    assert tuple(pooled) == pooled_names(vectors)
-    frame = pd.DataFrame(scores).astype(float)
-    for column in frame:
-        assert pooled[f"mean_{column}"] == pytest.approx(frame[column].mean(), rel=1e-6)
-        assert pooled[f"sd_{column}"] == pytest.approx(frame[column].std(), rel=1e-5)
-    spread = np.sqrt(np.trace(np.cov(embeddings.astype(float).T)))
-    assert pooled["sd_embedding"] == pytest.approx(spread, rel=1e-6)
-    assert pooled["mean_movement"] == pytest.approx(np.mean([0.5, 0.25, 1.0, 0.75, 0.1]))
-    levels = [frame[f"emotion_two__{n}"].mean() for n in ("smile", "frown", "rest")]
-    assert pooled["entropy_two"] == pytest.approx(entropy(levels) / np.log(3), rel=1e-6)
-
-
-def test_too_few_segments_give_nulls(embedder, prompts, embeddings):
-    vectors = encode_prompt_sets(embedder, [prompts])
-    one = score_embeddings(embeddings[:1], vectors, temperature=0.1)
-    pooled = pool_segments(one, embeddings[:1], [0.3], prompt_vectors=vectors)
-    assert pooled["mean_cosine_two__smile"] is not None
-    assert pooled["sd_cosine_two__smile"] is pooled["sd_embedding"] is pooled["sd_movement"] is None
-    none = score_embeddings(embeddings[:0], vectors, temperature=0.1)
-    empty = pool_segments(none, embeddings[:0], [], prompt_vectors=vectors)
-    assert set(empty.values()) == {None}
 
 
 def test_shipped_sets_are_sound():
@@ -160,7 +129,13 @@ def test_unknown_sets_are_listed_together():
         {"window_seconds": -1},
         {"face": "precomputed"},
         {"unknown": 1},
-        {"minimum_coverage": 1.5},
+        {"quality": {"minimum_coverage": 1.5}},
+        {"quality": {"minimum_face_height_pixels": 0}},
+        {"quality": {"minimum_brightness": 200, "maximum_brightness": 100}},
+        {"quality": {"sharpness": 1}},
+        {"pooling": ()},
+        {"pooling": ("mode",)},
+        {"pooling_weights": "best"},
         {"detection_fps": 0.1},
     ],
 )

@@ -14,6 +14,7 @@ from emoclip_clinical.features.quality import (
     segment_quality,
     sharpness_and_brightness,
 )
+from emoclip_clinical.features.quality_config import QualityConfig
 from emoclip_clinical.features.segments import (
     FrameRecord,
     Grid,
@@ -102,6 +103,9 @@ def test_frames_take_their_slots_and_gaps_are_masked():
     np.testing.assert_array_equal(vectors[0], np.outer([0, 1, 0, 0, 2], one))
 
 
+HALF = QualityConfig(minimum_coverage=0.5)
+
+
 def window_with(n_seen, n_read, *, n_slots=10):
     face = Face(1.0, 2.0, 3.0, 4.0, 0.8)
     seen = [
@@ -126,7 +130,7 @@ def window_with(n_seen, n_read, *, n_slots=10):
 )
 def test_status(n_seen, n_read, status):
     quality = segment_quality(
-        window_with(n_seen, n_read), faces_wanted=True, minimum_coverage=0.5, source_share=1.0
+        window_with(n_seen, n_read), faces_wanted=True, thresholds=HALF, source_share=1.0
     )
     assert quality.status == status
     assert (quality.reason == "") == (status == "ok")
@@ -141,7 +145,7 @@ def test_status(n_seen, n_read, status):
 
 def test_a_video_with_few_frames_a_second_is_not_called_damaged():
     quality = segment_quality(
-        window_with(4, 4), faces_wanted=True, minimum_coverage=0.5, source_share=0.4
+        window_with(4, 4), faces_wanted=True, thresholds=HALF, source_share=0.4
     )
     assert quality.status == "ok"
 
