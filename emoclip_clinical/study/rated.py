@@ -10,6 +10,7 @@ from emoclip_clinical.regression.ratings import read_ratings
 from emoclip_clinical.regression.scales import Registry, load_scales
 from emoclip_clinical.regression.scoring import RatingRules
 from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.provenance import json_sha256, tree_sha256
 
 
 def study_scales(study: Study) -> Registry:
@@ -21,6 +22,14 @@ def study_scales(study: Study) -> Registry:
         With every fault of the files.
     """
     return load_scales([study.path(name) for name in study.protocol.data.scales])
+
+
+def scale_hashes(study: Study) -> dict[str, str | None]:
+    """Return the hash of the study's own scale files as an input; empty where it has none."""
+    names = study.protocol.data.scales
+    if not names:
+        return {}
+    return {"scales": json_sha256([tree_sha256(study.path(name)) for name in names])}
 
 
 def study_features(study: Study, path: Path) -> FeatureTable:

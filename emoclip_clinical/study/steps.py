@@ -29,7 +29,7 @@ from emoclip_clinical.study.provenance import (
     tree_sha256,
     utc_now,
 )
-from emoclip_clinical.study.rated import study_features, study_targets
+from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
 from emoclip_clinical.study.report import render_report
 
 if TYPE_CHECKING:
@@ -228,7 +228,11 @@ def run_regress(
     origin = provenance(
         command=command,
         protocol=protocol,
-        inputs={"features": _features_sha256(features), "ratings": tree_sha256(ratings)},
+        inputs={
+            "features": _features_sha256(features),
+            "ratings": tree_sha256(ratings),
+            **scale_hashes(study),
+        },
         started=started,
         ended=now(),
     )
@@ -333,6 +337,7 @@ def _is_estimated(study: Study) -> bool:
     wanted = {
         "features": _features_sha256(study.path(protocol.data.features)),
         "ratings": tree_sha256(study.path(protocol.data.ratings)),
+        **scale_hashes(study),
     }
     for name in protocol.regression.targets:
         folder = study.path(protocol.data.results) / target_folder(name)
