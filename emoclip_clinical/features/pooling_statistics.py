@@ -321,4 +321,4 @@ def _variance(columns: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
 def _pair_weights(weights: Weights, pairs: Neighbours) -> Weights:
     if weights is None:
         return None
-    return np.minimum(weights[pairs.first], weights[pairs.second])
+    return np.asarray(np.minimum(weights[pairs.first], weights[pairs.second]))
