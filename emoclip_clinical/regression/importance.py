@@ -16,6 +16,7 @@ import numpy as np
 from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.folds import splits
+from emoclip_clinical.regression.imputation import filled, training_medians
 from emoclip_clinical.regression.ridge import coefficients, decompose
 
 STREAM = 6
@@ -178,7 +179,8 @@ def _rises(
 
 def _ridge(design: Design, train: np.ndarray, alpha: float) -> Predictor:
     weight, y = design.weights[train], design.y[train]
-    training = decompose(design.X[train], weight=weight)
+    medians = training_medians(design.X[train])
+    training = decompose(filled(design.X[train], medians), weight=weight)
     slopes = coefficients(training, y, alpha=alpha) / training.scale
     centre = float(np.average(y, weights=weight)) - float(training.mean @ slopes)
-    return lambda X: np.asarray(X @ slopes + centre)
+    return lambda X: np.asarray(filled(X, medians) @ slopes + centre)

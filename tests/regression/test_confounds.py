@@ -126,6 +126,26 @@ def replace_config(**changes: object) -> RegressionConfig:
     return QUICK.model_copy(update=changes)
 
 
+def test_gaps_become_the_median_of_the_training_rows() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 3)), rng.normal(size=(30, 1))
+    X[4, 1] = X[9, 1] = np.nan
+    fold = outer_folds(np.arange(30), folds=5, repeats=1, seed=0)
+    none = np.empty((30, 0))
+    config = replace_config(alphas=(10.0,))
+    made = cross_fit(
+        y, problem=RidgeProblem(X, none, np.arange(30), np.ones(30)), role="features", fold=fold,
+        config=config, seed=0,
+    ).predicted[0, :, 0]  # fmt: skip
+    for number in range(5):
+        train, test = fold[0] != number, fold[0] == number
+        full = np.where(np.isnan(X), np.nanmedian(X[train], axis=0), X)
+        scaler = StandardScaler().fit(full[train])
+        plain = Ridge(10.0).fit(scaler.transform(full[train]), y[train, 0])
+        wanted = plain.predict(scaler.transform(full[test]))
+        np.testing.assert_allclose(made[test], wanted, atol=1e-10)
+
+
 def test_a_feature_that_is_a_confound_adds_nothing() -> None:
     rng = np.random.default_rng(0)
     C = rng.normal(size=(40, 1))
