@@ -93,7 +93,7 @@ OTHER_THRESHOLDS = (
         fault="head_motion",
         measure="face heights per second",
         is_minimum=False,
-        examples=(0.5, 1, 2),
+        examples=(0.2, 0.5, 1),
     ),
 )
 
