@@ -3,12 +3,11 @@
     python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/caption_training.csv
 
 Each seed draws clips of its own and holds out three of the eleven classes: no training clip shows
-them, alone or in a compound, and no compound is trained on at all. The model is then trained four
+them, alone or in a compound, and no compound is trained on at all. The model is then trained three
 times on the same clips, from the same random weights:
 
 - ``captions``: with the clips' captions and the temporal transformer (EmoCLIP),
 - ``class names``: with "an expression of <class>" instead of captions,
-- ``shuffled``: with captions of other clips,
 - ``ensemble``: with captions, and the mean of the frames instead of the transformer.
 
 Judged on people who were never trained on: held-out classes among all eleven (UAR over the three),
@@ -27,7 +26,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-CONDITIONS = ("captions", "class names", "shuffled", "ensemble")
+CONDITIONS = ("captions", "class names", "ensemble")
 FIGURES = ("held-out classes", "trained classes", "compounds")
 FIELDS = ("seed", "condition", "held_out", *FIGURES, *(f"chance, {f}" for f in FIGURES))
 N_HELD_OUT = 3
