@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from emoclip_clinical.core.checkpoint import Checkpoint, load_checkpoint
-from emoclip_clinical.core.model import resolve_device
+from emoclip_clinical.core.model import EmoCLIP, resolve_device
 from emoclip_clinical.core.preprocessing import Resize, normalise, prepare
+from emoclip_clinical.core.threads import usable_cores
 from emoclip_clinical.records import InputError, PromptSet
 
 ATTENTION_FLOATS = 2**26
@@ -88,6 +90,59 @@ class Embedder:
             visual.to(self._dtype)
         self._batch_frames = batch_frames
 
+    def variant(self, *, precision: str, compiled: bool = False) -> Embedder:
+        """Return the same model with an image tower that computes in another way.
+
+        Parameters
+        ----------
+        precision : str
+            `float32` or `bfloat16`; where it is the present one, the weights are shared.
+        compiled : bool
+            Whether torch.compile translates the image tower, which takes from seconds to
+            minutes when it is first used and moves vectors by rounding.
+
+        Returns
+        -------
+        Embedder
+            With the other parts shared.
+
+        Raises
+        ------
+        InputError
+            If the device does not have the precision, or float32 is asked of a model that was
+            loaded in bfloat16.
+        """
+        if precision == self.precision and not compiled:
+            return self
+        dtype = _dtype(precision, self.device)
+        if dtype == torch.float32 and self._dtype != torch.float32:
+            raise InputError("the model was loaded in bfloat16: load it again for float32")
+        visual = self._model.clip.visual
+        assert isinstance(visual, torch.nn.Module)
+        twin = copy.copy(self)
+        twin.precision, twin._dtype = precision, dtype
+        visual = copy.deepcopy(visual).to(dtype)
+        if compiled:
+            # Batches come in one size, and shapes that are known make faster code.
+            visual.compile(dynamic=False)
+        twin._model = _with_image_tower(self._model, visual)
+        return twin
+
+    @property
+    def has_fast_bfloat16(self) -> bool:
+        """Whether the device computes bfloat16 products in hardware."""
+        if self.device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # Older versions of torch can not tell.
+        found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+    @property
+    def batches_at_once(self) -> int:
+        """Batches that keep the device busy, where each thread computes alone."""
+        # The second one is copied while a GPU computes the first.
+        return 2 if self.device.type == "cuda" else usable_cores()
+
     @property
     def embedding_width(self) -> int:
         """Width d of every vector."""
@@ -155,14 +210,22 @@ class Embedder:
                 f"prepared frames must be uint8 of shape (n, 3, {side}, {side}), "
                 f"got {frames.dtype} of shape {frames.shape}"
             )
-        out = np.empty((len(frames), self.embedding_width), dtype=np.float32)
+        # Pinned memory lets a GPU copy while it computes; the one wait is at the end.
+        on_gpu = self.device.type == "cuda"
+        out = torch.empty((len(frames), self.embedding_width), pin_memory=on_gpu)
         with torch.inference_mode():
             for start in range(0, len(frames), self._batch_frames):
                 batch = torch.from_numpy(frames[start : start + self._batch_frames])
-                pictures = normalise(batch.to(self.device), self._preprocessing)
+                batch = batch.pin_memory() if on_gpu else batch
+                pictures = normalise(
+                    batch.to(self.device, non_blocking=on_gpu), self._preprocessing
+                )
                 vectors = self._model.encode_frames(pictures.to(self._dtype))
-                out[start : start + len(batch)] = _numpy(vectors)
-        return out
+                out[start : start + len(batch)].copy_(vectors, non_blocking=on_gpu)
+            if on_gpu:
+                torch.cuda.current_stream(self.device).synchronize()
+        encoded: np.ndarray = out.numpy()
+        return encoded
 
     def encode_sequences(self, frame_vectors: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Embed sequences of frame vectors.
@@ -393,6 +456,15 @@ def pad_sequences(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
         frames[i, : len(vector)] = vector
         valid[i, : len(vector)] = True
     return frames, valid
+
+
+def _with_image_tower(model: EmoCLIP, visual: torch.nn.Module) -> EmoCLIP:
+    """Return a model that shares every part with another one but the image tower."""
+    twin, clip = copy.copy(model), copy.copy(model.clip)
+    # A copied module shares its table of parts with the original.
+    clip._modules = {**model.clip._modules, "visual": visual}
+    twin._modules = {**model._modules, "clip": clip}
+    return twin
 
 
 def _direction(vectors: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from emoclip_clinical.features.quality_config import QualityConfig
 
 _PATHS = ("yunet_weights", "reference_folder", "boxes_folder")
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 PositiveSeconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -129,8 +131,26 @@ class ExtractionConfig(BaseModel):
         default="equal",
         description="Whether segments count alike in them, or by how long the face was seen.",
     )
+    precision: Precision = Field(
+        default="auto",
+        description="What the image tower computes with: float32, bfloat16, or auto: bfloat16 "
+        "where the device has it and it agrees with float32 on real frames.",
+    )
+    compile_model: bool = Field(
+        default=False,
+        description="Translate the image tower with torch.compile before use; pays off on a GPU "
+        "and long cohorts, and moves results by rounding.",
+    )
+    stall_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds without a picture from the decoder after which an interview is "
+        "ended with what was read; moves no result.",
+    )
     batch_frames: int = Field(
-        default=64,
+        default=32,
         ge=1,
         le=4096,
         description="Frames encoded at once; moves results by rounding only.",

@@ -8,8 +8,9 @@ does not grow with the length of the video.
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -68,8 +69,9 @@ class ReadingLog:
         Pictures that were decoded, sampled or not.
     n_sampled : int
         Pictures that were given out.
-    n_damaged : int
-        Packets or pictures that could not be used.
+    damaged_seconds : list of float
+        For each packet or picture that could not be used: the time of the last usable picture
+        before it; minus infinity before the first.
     ended_early : bool
         Whether pictures ended more than a second before the container's own duration.
     notes : list of str
@@ -81,9 +83,14 @@ class ReadingLog:
     source_fps: float = math.nan
     n_frames: int = 0
     n_sampled: int = 0
-    n_damaged: int = 0
+    damaged_seconds: list[float] = field(default_factory=list)
     ended_early: bool = False
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def n_damaged(self) -> int:
+        """Packets or pictures that could not be used."""
+        return len(self.damaged_seconds)
 
     @property
     def complete(self) -> bool:
@@ -105,6 +112,11 @@ class VideoSampler:
         Slots per second.
     start_seconds, stop_seconds : float, optional
         Part of the video to read, on its own clock.
+
+    Attributes
+    ----------
+    n_decoded : int
+        Pictures that the decoder gave so far, usable or not: its sign of life.
 
     Raises
     ------
@@ -129,8 +141,11 @@ class VideoSampler:
         self.start_seconds = -math.inf if start_seconds is None else start_seconds
         self.stop_seconds = math.inf if stop_seconds is None else stop_seconds
         self.log = ReadingLog()
+        self.n_decoded = 0
         self._container: Any = None
         self._stream: Any = None
+        self._last_seconds = -math.inf
+        self._step_seconds = 0.0
 
     def __enter__(self) -> VideoSampler:
         """Open the file and choose its picture track."""
@@ -159,6 +174,13 @@ class VideoSampler:
         rate = self._stream.average_rate
         return 1.0 if not rate else min(1.0, float(rate) / self.sample_fps)
 
+    @property
+    def expected_seconds(self) -> float:
+        """Length of what is to be read, by the header; 0 where it does not say."""
+        start = float((self._stream.start_time or 0) * self._stream.time_base)
+        end = min(_promised_end(self._container, self._stream), self.stop_seconds)
+        return max(0.0, end - max(start, self.start_seconds))
+
     def __iter__(self) -> Iterator[SampledFrame]:
         """Yield the sampled pictures, once, in order of time."""
         candidate: Any = None
@@ -181,38 +203,65 @@ class VideoSampler:
         if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
             yield self._sampled(candidate, candidate_slot, candidate_seconds)
 
+    def log_so_far(self, note: str) -> ReadingLog:
+        """Return the log as if the video had ended here, with a note that says why.
+
+        Parameters
+        ----------
+        note : str
+            Added to the log's notes.
+
+        Returns
+        -------
+        ReadingLog
+            A copy; a decoder that comes back to life does not change it.
+        """
+        log = self.log
+        copied = replace(
+            log,
+            damaged_seconds=list(log.damaged_seconds),
+            notes=[*log.notes, note],
+            ended_early=True,
+        )
+        return _closed(copied, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+
     def _frames(self) -> Iterator[tuple[Any, float]]:
         """Yield usable frames with rising times, and keep the log."""
         log = self.log
-        last = -math.inf
-        step = 0.0
         for frame in self._decoded():
-            seconds = self._seconds(frame, last + step)
+            self.n_decoded += 1
+            last = self._last_seconds
+            seconds = self._seconds(frame, last + self._step_seconds)
             if seconds is None or frame.is_corrupt or seconds <= last:
-                log.n_damaged += 1
+                self._note_damage()
                 continue
             if seconds >= self.stop_seconds:
-                self._close_log(last, step)
+                self._close_log()
                 return
             if seconds < self.start_seconds:
                 continue
             if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
                 log.ended_early = True
-                self.log.notes.append(
-                    f"its clock jumps by {seconds - last:.0f} s: read up to there"
-                )
+                log.notes.append(f"its clock jumps by {seconds - last:.0f} s: read up to there")
                 break
-            if log.n_frames == 0:
-                log.first_seconds = seconds
-            else:
-                step = seconds - last
-            last = seconds
-            log.n_frames += 1
-            duration = _duration(frame)
-            step = duration if duration > 0 else step
+            self._take_place(frame, seconds)
             yield frame, seconds
-        self._close_log(last, step)
+        self._close_log()
         self._compare_with_header()
+
+    def _take_place(self, frame: Any, seconds: float) -> None:
+        """Note where a usable frame lies, and how long it lasts."""
+        if self.log.n_frames == 0:
+            self.log.first_seconds = seconds
+        else:
+            self._step_seconds = seconds - self._last_seconds
+        self._last_seconds = seconds
+        self.log.n_frames += 1
+        duration = _duration(frame)
+        self._step_seconds = duration if duration > 0 else self._step_seconds
+
+    def _note_damage(self) -> None:
+        self.log.damaged_seconds.append(self._last_seconds)
 
     def _seconds(self, frame: Any, expected: float) -> float | None:
         stamp = frame.pts if frame.pts is not None else frame.dts
@@ -234,26 +283,19 @@ class VideoSampler:
                     except av.error.EOFError:
                         return
                     except av.error.FFmpegError:
-                        self.log.n_damaged += 1
+                        self._note_damage()
                 return
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                self.log.n_damaged += 1
+                self._note_damage()
                 failed_reads += 1
                 if failed_reads > _MAXIMUM_FAILED_READS:
                     self.log.ended_early = True
                     return
 
-    def _close_log(self, last: float, step: float) -> None:
-        log = self.log
-        if log.n_frames == 0:
-            return
-        log.end_seconds = min(last + step, self.stop_seconds)
-        if log.n_frames > 1:
-            log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
-        if log.n_damaged:
-            self.log.notes.append(f"damaged packets or pictures skipped: {log.n_damaged}")
+    def _close_log(self) -> None:
+        self.log = _closed(self.log, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
 
     def _compare_with_header(self) -> None:
         promised = _promised_end(self._container, self._stream)
@@ -276,9 +318,27 @@ class VideoSampler:
         return "the video holds no picture"
 
 
+def _closed(log: ReadingLog, last: float, step: float, *, stop: float) -> ReadingLog:
+    """Fill in what is known once the last picture was read."""
+    if log.n_frames == 0:
+        return log
+    log.end_seconds = min(last + step, stop)
+    if log.n_frames > 1:
+        log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
+    if log.n_damaged:
+        log.notes.append(f"damaged packets or pictures skipped: {log.n_damaged}")
+    return log
+
+
 def _open(path: Path) -> Any:
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # Opening a pipe or a device could wait for ever.
+            raise UnreadableVideoError(
+                "a folder, not a video file" if path.is_dir() else "not a regular file"
+            )
+        if status.st_size == 0:
             raise UnreadableVideoError("the file is empty (0 bytes)")
         return av.open(
             str(path),
@@ -294,8 +354,6 @@ def _open_fault(path: Path, error: Exception) -> str:
         return "the file does not exist"
     if isinstance(error, PermissionError):
         return "the file may not be read (permission denied)"
-    if path.is_dir():
-        return "a folder, not a video file"
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4096)

@@ -117,7 +117,11 @@ def segments_schema(score_columns: Sequence[str]) -> pa.Schema:
 
 
 def embeddings_schema(width: int) -> pa.Schema:
-    """Return the schema of embeddings.parquet for vectors of length `width`."""
+    """Return the schema of embeddings.parquet for vectors of length `width`.
+
+    It has no row for a segment without a vector: nulls in a fixed-size list column can not be
+    read by pyarrow before version 26.
+    """
     return pa.schema([*_PLACE, ("embedding", pa.list_(pa.float32(), width))])
 
 
@@ -160,23 +164,7 @@ def scattered(values: np.ndarray, *, rows: np.ndarray) -> pa.Array:
     return pa.array(full, mask=~rows)
 
 
-def scattered_vectors(vectors: np.ndarray, *, rows: np.ndarray) -> pa.Array:
-    """Put vectors in the rows where a mask is true; the others are null.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape (n_true, d)
-        One for each true row.
-    rows : ndarray of bool, shape (n_rows,)
-        The mask.
-
-    Returns
-    -------
-    pyarrow.FixedSizeListArray, length n_rows
-        Lists of length d, null where the mask is false.
-    """
-    full = np.zeros((len(rows), vectors.shape[1]), dtype=np.float32)
-    full[rows] = vectors
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(full.reshape(-1)), vectors.shape[1], mask=pa.array(~rows)
-    )
+def vector_column(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """Turn vectors of shape (n, d) into a column of n lists of length d."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])

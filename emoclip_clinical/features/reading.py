@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.background import BackgroundSampler
+from emoclip_clinical.features.decoding import SampledFrame, UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.encoding import Lane, Ticket
 from emoclip_clinical.features.face_setup import FaceSetup
 from emoclip_clinical.features.following import FaceFollower, FollowedFrame, FollowingLog
 from emoclip_clinical.features.interviews import Interview
@@ -18,9 +22,9 @@ from emoclip_clinical.features.layout import (
     embeddings_schema,
     key_columns,
     scattered,
-    scattered_vectors,
     segments_schema,
     table_of,
+    vector_column,
 )
 from emoclip_clinical.features.quality import (
     STATUSES,
@@ -58,7 +62,7 @@ class ReadingSettings:
         Encoded classes.
     faces : FaceSetup or None
         None: the whole picture is encoded.
-    quality, batch_frames
+    quality, stall_seconds
         See `ExtractionConfig`.
     """
 
@@ -66,7 +70,7 @@ class ReadingSettings:
     prompts: tuple[PromptVectors, ...]
     faces: FaceSetup | None
     quality: QualityConfig
-    batch_frames: int
+    stall_seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,22 @@ class InterviewReading:
         Its row of quality columns.
     segments, embeddings : pyarrow.Table
         Its rows of the two segment tables.
+    read_again : bool
+        Whether another attempt may read more: it failed, or its decoder hung.
     """
 
     summary: InterviewSummary
     segments: pa.Table
     embeddings: pa.Table
+    read_again: bool
+
+
+SecondsDone = Callable[[float, float], None]
+"""``seconds_done(done, total)``: seconds of video read so far, and in all by its header."""
+
+
+def no_seconds(done: float, total: float) -> None:
+    """Ignore how far an interview is."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,12 @@ class _Scored:
 
 
 def read_interview(
-    interview: Interview, *, embedder: Embedder, settings: ReadingSettings
+    interview: Interview,
+    *,
+    embedder: Embedder,
+    settings: ReadingSettings,
+    lane: Lane,
+    seconds_done: SecondsDone = no_seconds,
 ) -> InterviewReading:
     """Read one interview.
 
@@ -106,127 +126,161 @@ def read_interview(
         The model.
     settings : ReadingSettings
         How.
+    lane : Lane
+        Where its frames are encoded.
+    seconds_done : callable
+        Called after each sampled frame.
 
     Returns
     -------
     InterviewReading
         With status ``failed``, and no segments, where the video can not be read at all.
     """
+    reader = _Reader(embedder, settings=settings, lane=lane, seconds_done=seconds_done)
     scored: list[_Scored] = []
+    read_again = True
     try:
         follower = None
         if settings.faces is not None:
             follower = settings.faces.follower(interview, log=FollowingLog())
-        sampler = _sampler(interview, settings)
-        with sampler:
-            scored = list(_scored(sampler, follower, embedder=embedder, settings=settings))
+        with _sampler(interview, settings) as sampler:
+            scored = list(reader.scored(sampler, follower))
         if follower is not None and follower.read_again:
             # The patient turned out to be someone else than the first guess.
-            sampler = _sampler(interview, settings)
-            with sampler:
-                scored = list(_scored(sampler, follower, embedder=embedder, settings=settings))
+            with _sampler(interview, settings) as sampler:
+                scored = list(reader.scored(sampler, follower))
     except UnreadableVideoError as error:
         scored, summary = [], _failed(str(error))
     else:
+        read_again = sampler.stalled
         summary = _summary(scored, sampler, None if follower is None else follower.log)
-    return _result(interview.key, scored, summary, embedder=embedder, settings=settings)
+    return _result(
+        interview.key, scored, summary, read_again=read_again, embedder=embedder, settings=settings
+    )
 
 
-def _sampler(interview: Interview, settings: ReadingSettings) -> VideoSampler:
-    return VideoSampler(
+def _sampler(interview: Interview, settings: ReadingSettings) -> BackgroundSampler:
+    sampler = VideoSampler(
         interview.path,
         sample_fps=settings.grid.sample_fps,
         start_seconds=interview.start_seconds,
         stop_seconds=interview.stop_seconds,
     )
+    return BackgroundSampler(sampler, stall_seconds=settings.stall_seconds)
 
 
-def _scored(
-    sampler: VideoSampler,
-    faces: FaceFollower | None,
-    *,
-    embedder: Embedder,
-    settings: ReadingSettings,
-) -> Iterator[_Scored]:
-    """Yield every segment with its embedding, a few at a time."""
-    judged: list[tuple[Window, SegmentQuality]] = []
-    for window in _windows(sampler, faces, embedder=embedder, settings=settings):
-        quality = segment_quality(
-            window,
-            faces_wanted=faces is not None,
-            thresholds=settings.quality,
-            source_share=sampler.source_share,
+class _Reader:
+    """From the frames of one interview to its segments."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        settings: ReadingSettings,
+        lane: Lane,
+        seconds_done: SecondsDone,
+    ) -> None:
+        self._embedder = embedder
+        self._settings = settings
+        self._lane = lane
+        self._seconds_done = seconds_done
+
+    def scored(
+        self, sampler: BackgroundSampler, follower: FaceFollower | None
+    ) -> Iterator[_Scored]:
+        """Yield every segment with its embedding, a few at a time."""
+        judged: list[tuple[Window, SegmentQuality]] = []
+        for window in self._windows(sampler, follower):
+            quality = segment_quality(
+                window,
+                faces_wanted=follower is not None,
+                thresholds=self._settings.quality,
+                source_share=sampler.source_share,
+            )
+            judged.append((window, _with_damage(quality, window, sampler)))
+            if len(judged) == _WINDOWS_AT_ONCE:
+                yield from self._embedded(judged)
+                judged = []
+        yield from self._embedded(judged)
+
+    def _embedded(self, judged: list[tuple[Window, SegmentQuality]]) -> Iterator[_Scored]:
+        usable = [window for window, quality in judged if quality.status == "ok"]
+        vectors: Iterator[np.ndarray] = iter(())
+        if usable:
+            stacked, valid = stack_vectors(
+                usable,
+                n_slots=self._settings.grid.slots_per_window,
+                width=self._embedder.embedding_width,
+            )
+            vectors = iter(self._embedder.encode_sequences(stacked, valid))
+        for window, quality in judged:
+            # The frame vectors are not needed any more; only the place of the segment is.
+            place = replace(window, records=())
+            yield _Scored(place, quality, next(vectors) if quality.status == "ok" else None)
+
+    def _windows(
+        self, sampler: BackgroundSampler, follower: FaceFollower | None
+    ) -> Iterator[Window]:
+        cutter = WindowCutter(self._settings.grid)
+        frames = self._counted(sampler)
+        followed = (
+            (FollowedFrame(frame, None) for frame in frames)
+            if follower is None
+            else follower.follow(frames)
         )
-        judged.append((window, quality))
-        if len(judged) == _WINDOWS_AT_ONCE:
-            yield from _embedded(judged, embedder=embedder, grid=settings.grid)
-            judged = []
-    yield from _embedded(judged, embedder=embedder, grid=settings.grid)
-
-
-def _embedded(
-    judged: list[tuple[Window, SegmentQuality]], *, embedder: Embedder, grid: Grid
-) -> Iterator[_Scored]:
-    usable = [window for window, quality in judged if quality.status == "ok"]
-    vectors: Iterator[np.ndarray] = iter(())
-    if usable:
-        stacked, valid = stack_vectors(
-            usable, n_slots=grid.slots_per_window, width=embedder.embedding_width
+        for record in self._encoded(followed):
+            yield from cutter.add(record, first_seconds=sampler.log.first_seconds)
+        yield from cutter.finish(
+            first_seconds=sampler.log.first_seconds, end_seconds=sampler.log.end_seconds
         )
-        vectors = iter(embedder.encode_sequences(stacked, valid))
-    for window, quality in judged:
-        # The frame vectors are not needed any more; only the place of the segment is.
-        place = Window(
-            window.index, window.onset, window.duration, window.first_slot, window.n_slots, ()
-        )
-        yield _Scored(place, quality, next(vectors) if quality.status == "ok" else None)
+
+    def _counted(self, sampler: BackgroundSampler) -> Iterator[SampledFrame]:
+        for frame in sampler:
+            self._seconds_done(frame.seconds - sampler.log.first_seconds, sampler.expected_seconds)
+            yield frame
+
+    def _encoded(self, frames: Iterator[FollowedFrame]) -> Iterator[FrameRecord]:
+        """Yield a record for each frame, in order, while later ones are being encoded."""
+        waiting: deque[tuple[FrameRecord, Ticket | None]] = deque()
+        for followed in frames:
+            picture = self._picture(followed)
+            ticket = None if picture is None else self._lane.submit(picture)
+            waiting.append((_record(followed, picture), ticket))
+            while waiting and (self._lane.is_full or _is_done(waiting[0][1])):
+                yield self._with_vector(*waiting.popleft())
+        self._lane.flush()
+        while waiting:
+            yield self._with_vector(*waiting.popleft())
+
+    def _with_vector(self, record: FrameRecord, ticket: Ticket | None) -> FrameRecord:
+        return record if ticket is None else replace(record, vector=self._lane.collect(ticket))
+
+    def _picture(self, followed: FollowedFrame) -> np.ndarray | None:
+        image = followed.frame.image
+        if self._settings.faces is not None:
+            if followed.face is None:
+                return None
+            image = self._settings.faces.crop(image, followed.face)
+        return self._embedder.prepare(image)
 
 
-def _windows(
-    sampler: VideoSampler,
-    faces: FaceFollower | None,
-    *,
-    embedder: Embedder,
-    settings: ReadingSettings,
-) -> Iterator[Window]:
-    cutter = WindowCutter(settings.grid)
-    if faces is None:
-        frames: Iterator[FollowedFrame] = (FollowedFrame(frame, None) for frame in sampler)
-    else:
-        frames = faces.follow(sampler)
-    for record in _encoded(frames, embedder=embedder, settings=settings):
-        yield from cutter.add(record, first_seconds=sampler.log.first_seconds)
-    yield from cutter.finish(
-        first_seconds=sampler.log.first_seconds, end_seconds=sampler.log.end_seconds
-    )
+def _is_done(ticket: Ticket | None) -> bool:
+    return ticket is None or ticket.is_done
 
 
-def _encoded(
-    frames: Iterator[FollowedFrame], *, embedder: Embedder, settings: ReadingSettings
-) -> Iterator[FrameRecord]:
-    """Yield a record for each frame, in order, encoding full batches."""
-    waiting: list[FrameRecord] = []
-    pictures: list[np.ndarray] = []
-    for followed in frames:
-        picture = _picture(followed, embedder=embedder, settings=settings)
-        waiting.append(_record(followed, picture))
-        if picture is not None:
-            pictures.append(picture)
-        if len(pictures) == settings.batch_frames:
-            yield from _with_vectors(waiting, pictures, embedder=embedder)
-            waiting, pictures = [], []
-    yield from _with_vectors(waiting, pictures, embedder=embedder)
-
-
-def _picture(
-    followed: FollowedFrame, *, embedder: Embedder, settings: ReadingSettings
-) -> np.ndarray | None:
-    image = followed.frame.image
-    if settings.faces is not None:
-        if followed.face is None:
-            return None
-        image = settings.faces.crop(image, followed.face)
-    return embedder.prepare(image)
+def _with_damage(
+    quality: SegmentQuality, window: Window, sampler: BackgroundSampler
+) -> SegmentQuality:
+    """Say how much of the file was damaged where a segment could not be read."""
+    if quality.status != "decode_error":
+        return quality
+    # Entries follow the clock, which only rises.
+    damaged = sampler.log.damaged_seconds
+    before = bisect.bisect_left(damaged, window.onset - 1 / sampler.sample_fps)
+    n_damaged = bisect.bisect_left(damaged, window.onset + window.duration) - before
+    if n_damaged == 0:
+        return quality
+    return replace(quality, reason=f"{quality.reason}; damaged packets or pictures: {n_damaged}")
 
 
 def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
@@ -245,16 +299,8 @@ def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
     )
 
 
-def _with_vectors(
-    records: list[FrameRecord], pictures: list[np.ndarray], *, embedder: Embedder
-) -> Iterator[FrameRecord]:
-    vectors = iter(embedder.encode_prepared(np.stack(pictures))) if pictures else iter(())
-    for record in records:
-        yield replace(record, vector=next(vectors)) if record.encoded else record
-
-
 def _summary(
-    scored: Sequence[_Scored], sampler: VideoSampler, faces: FollowingLog | None
+    scored: Sequence[_Scored], sampler: BackgroundSampler, faces: FollowingLog | None
 ) -> InterviewSummary:
     log = sampler.log
     choice = None if faces is None else faces.choice
@@ -308,6 +354,7 @@ def _result(
     scored: Sequence[_Scored],
     summary: InterviewSummary,
     *,
+    read_again: bool,
     embedder: Embedder,
     settings: ReadingSettings,
 ) -> InterviewReading:
@@ -316,12 +363,6 @@ def _result(
     if usable.any():
         vectors = np.stack([s.embedding for s in scored if s.embedding is not None])
     scores = score_embeddings(vectors, settings.prompts, temperature=embedder.temperature)
-    place: dict[str, object] = {
-        **key_columns(key, n_rows=len(scored)),
-        "segment": [s.window.index for s in scored],
-        "onset": [s.window.onset for s in scored],
-        "duration": [s.window.duration for s in scored],
-    }
     quality = {
         field.name: [getattr(s.quality, field.name) for s in scored]
         for field in fields(SegmentQuality)
@@ -330,10 +371,24 @@ def _result(
     return InterviewReading(
         summary=summary,
         segments=table_of(
-            {**place, **quality, **columns}, schema=segments_schema(score_columns(settings.prompts))
+            {**_place(key, scored), **quality, **columns},
+            schema=segments_schema(score_columns(settings.prompts)),
         ),
         embeddings=table_of(
-            {**place, "embedding": scattered_vectors(vectors, rows=usable)},
+            {
+                **_place(key, [s for s in scored if s.embedding is not None]),
+                "embedding": vector_column(vectors),
+            },
             schema=embeddings_schema(embedder.embedding_width),
         ),
+        read_again=read_again,
     )
+
+
+def _place(key: InterviewKey, scored: Sequence[_Scored]) -> dict[str, object]:
+    return {
+        **key_columns(key, n_rows=len(scored)),
+        "segment": [s.window.index for s in scored],
+        "onset": [s.window.onset for s in scored],
+        "duration": [s.window.duration for s in scored],
+    }

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from emoclip_clinical.features.layout import (
     key_columns,
     table_of,
 )
+from emoclip_clinical.features.locks import folder_lock
 from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.features.shards import Shard
 from emoclip_clinical.records import InputError, InterviewKey
 
 _UNFINISHED = ".unfinished-"
-_LOCK = ".lock"
+_OLD = "old-"
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ class PartCard:
         ``bytes``, ``sha256``, ``start_seconds``, ``stop_seconds`` of the video.
     summary : InterviewSummary
         The interview's quality columns.
+    read_again : bool
+        Whether the next run reads it again: it failed, or its decoder hung.
     """
 
     key: InterviewKey
     settings_hash: str
     source: Mapping[str, object]
     summary: InterviewSummary
+    read_again: bool
 
 
 class PartStore:
@@ -69,25 +74,41 @@ class PartStore:
         self.parts = folder / "parts"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, shard: Shard | None = None) -> Iterator[None]:
         """Keep every other process from writing here; the lock dies with this process.
+
+        Parameters
+        ----------
+        shard : Shard, optional
+            Lets the other shards of the same array write at the same time.
 
         Raises
         ------
         InputError
             If another process is writing, or the folder can not be written.
         """
-        try:
-            self.parts.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise InputError(f"can not write to {self.folder}: {error.strerror}") from None
-        try:
-            _lock(handle, self.folder)
-            self._clear_unfinished()
+        with ExitStack() as stack:
+            try:
+                self.parts.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(folder_lock(self.folder, shard=shard))
+            except OSError as error:
+                raise InputError(f"can not write to {self.folder}: {error.strerror}") from None
+            if shard is None:
+                self.clear_unfinished()
             yield
-        finally:
-            os.close(handle)
+
+    def clear_unfinished(self, names: Sequence[str] | None = None) -> None:
+        """Remove what a process that was stopped left behind.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Only of these interviews; others may be being written by other shards.
+        """
+        for entry in self.parts.iterdir():
+            left = entry.name.removeprefix(_UNFINISHED).removeprefix(_OLD)
+            if entry.name.startswith(_UNFINISHED) and (names is None or left in names):
+                shutil.rmtree(entry)
 
     def read_card(self, key: InterviewKey) -> PartCard | None:
         """Return the card of a finished part; None where there is none that can be read."""
@@ -102,6 +123,7 @@ class PartStore:
                 settings_hash=raw["settings_hash"],
                 source=raw["source"],
                 summary=InterviewSummary(**raw["summary"]),
+                read_again=bool(raw["read_again"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             # A part that was changed by hand is made again, as if it were not there.
@@ -124,10 +146,10 @@ class PartStore:
         _sync_folder(unfinished)
         if final.exists():
             # Not one step; when interrupted in between, the part is missing and made again.
-            final.rename(self.parts / f"{_UNFINISHED}old-{card.key.name}")
+            final.rename(self.parts / f"{_UNFINISHED}{_OLD}{card.key.name}")
         unfinished.rename(final)
         _sync_folder(self.parts)
-        shutil.rmtree(self.parts / f"{_UNFINISHED}old-{card.key.name}", ignore_errors=True)
+        shutil.rmtree(self.parts / f"{_UNFINISHED}{_OLD}{card.key.name}", ignore_errors=True)
 
     def merge(
         self,
@@ -178,11 +200,6 @@ class PartStore:
             run=int(pieces["run"]) if pieces.get("run", "").isdecimal() else 0,
         )
         return self.read_card(key) if key.name == name else None
-
-    def _clear_unfinished(self) -> None:
-        for entry in self.parts.iterdir():
-            if entry.name.startswith(_UNFINISHED):
-                shutil.rmtree(entry)
 
 
 def _interviews(
@@ -240,14 +257,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(f"another extract is writing to {folder}: wait for it to end") from None

@@ -25,12 +25,20 @@ class FakeEmbedder:
     frames_per_clip = 10
     temperature = 0.1
     model_hash = "fake"
+    precision = "float32"
+    has_fast_bfloat16 = False
+    batches_at_once = 2
 
     def __init__(self) -> None:
         self.card: dict[str, Any] = {}
         self.n_encoded = 0
+        self.n_pictures = 0
         self.batches: list[int] = []
         self._weights = np.random.default_rng(0).normal(size=(self.embedding_width, 3 * 16 * 16))
+
+    def variant(self, *, precision: str, compiled: bool = False) -> FakeEmbedder:
+        assert (precision, compiled) == ("float32", False)
+        return self
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         side = self.image_size_pixels
@@ -39,6 +47,8 @@ class FakeEmbedder:
 
     def encode_prepared(self, frames: np.ndarray) -> np.ndarray:
         self.n_encoded += len(frames)
+        # A picture of a video is never all black; what fills up a batch is.
+        self.n_pictures += int(frames.any(axis=(1, 2, 3)).sum())
         self.batches.append(len(frames))
         flat = frames.reshape(len(frames), -1) / 255 - 0.45
         return (flat @ self._weights.T).astype(np.float32)

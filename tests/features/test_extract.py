@@ -19,6 +19,7 @@ from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.faces import Face
+from emoclip_clinical.features.scale_out import ScaleOut
 from emoclip_clinical.records import InputError
 
 WHOLE = ExtractionConfig(face="whole_frame", batch_frames=7)
@@ -63,7 +64,7 @@ def test_tables_follow_the_contract(videos, embedder, prompts, tmp_path):
         videos, embedder, prompts, tmp_path / "f", progress=lambda *call: calls.append(call)
     )
     assert (result.n_failed, result.n_partial, result.n_kept, result.warnings) == (0, 0, 0, ())
-    assert calls == [("extract", i, 3) for i in (1, 2, 3)]
+    assert calls == [("extract", i, 3) for i in (1, 2, 3)]  # none is long enough for more
     segments = pd.read_parquet(tmp_path / "f" / "segments.parquet")
     assert segments.columns[:19].tolist() == [
         *("participant_id", "session_id", "interview", "segment", "onset", "duration"),
@@ -108,8 +109,9 @@ def test_scores_equal_a_slow_loop_over_frames(videos, embedder, prompts, tmp_pat
 def test_each_frame_is_encoded_once_in_full_batches(videos, embedder, prompts, tmp_path):
     config = ExtractionConfig(face="whole_frame", batch_frames=8, stride_seconds=0.5)
     run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f", config=config)
-    assert embedder.n_encoded == 26
-    assert embedder.batches == [8, 8, 8, 2]
+    # 26 frames, in batches of one size; the last one is filled up.
+    assert embedder.n_pictures == 26
+    assert embedder.batches == [8, 8, 8, 8]
 
 
 def test_an_interview_that_fails_is_recorded_and_the_others_go_on(
@@ -151,7 +153,7 @@ def test_a_truncated_video_is_partial_and_keeps_its_segments(
 
 def test_workers_and_repetition_change_no_byte(videos, embedder, prompts, tmp_path):
     run(videos, embedder, prompts, tmp_path / "one")
-    run(videos, embedder, prompts, tmp_path / "three", workers=3)
+    run(videos, embedder, prompts, tmp_path / "three", scale=ScaleOut(workers=3))
     run(videos, embedder, prompts, tmp_path / "one")
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "three")
     embedder.n_encoded = 0
@@ -211,7 +213,7 @@ def test_segments_without_enough_face_have_nulls(
         milliseconds=[40 * i for i in range(150)],
     )
     monkeypatch.setattr(
-        "emoclip_clinical.features.extract.load_detector", lambda config: LeftHalfFaces()
+        "emoclip_clinical.features.extraction_run.load_detector", lambda config: LeftHalfFaces()
     )
     config = ExtractionConfig(detection_fps=5.0)
     run(path, embedder, prompts, tmp_path / "f", config=config)
@@ -223,7 +225,7 @@ def test_segments_without_enough_face_have_nulls(
     assert scores.notna().all(axis=1).tolist() == [True, False, False]
     assert scores.isna().all(axis=1).tolist() == [False, True, True]
     embeddings = pd.read_parquet(tmp_path / "f" / "embeddings.parquet")
-    assert embeddings["embedding"].isna().tolist() == [False, True, True]
+    assert embeddings["segment"].tolist() == [0]
     (interview,) = pd.read_parquet(tmp_path / "f" / "interviews.parquet").to_dict("records")
     assert (interview["n_segments"], interview["n_ok"], interview["n_faces"]) == (3, 1, 1)
     assert interview["face_coverage"] == pytest.approx(12 / 30)

@@ -1,0 +1,101 @@
+"""What decides the content of the tables, in words and hashes, for features.json and the parts."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.face_setup import describe_faces
+from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.features.prompt_sets import prompt_set_content, prompt_set_hash
+from emoclip_clinical.features.segments import Grid
+from emoclip_clinical.records import PromptSet
+
+if TYPE_CHECKING:
+    from emoclip_clinical.core.embedder import Embedder
+
+FORMAT = 3
+"""Number of the layout and of the calculations; parts made under another are made again."""
+
+_PACKAGES = ("av", "numpy", "onnxruntime", "open_clip_torch", "pyarrow", "torch", "torchvision")
+
+
+def describe_run(
+    embedder: Embedder, config: ExtractionConfig, prompt_sets: Sequence[PromptSet], grid: Grid
+) -> dict[str, object]:
+    """Return everything that decides the content of the tables, apart from the videos.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        The model, in the precision that is used.
+    config : ExtractionConfig
+        Settings.
+    prompt_sets : sequence of PromptSet
+        What is scored.
+    grid : Grid
+        Sampling and windows.
+
+    Returns
+    -------
+    dict
+        JSON-like; its hash tells whether two parts were made alike.
+    """
+    return {
+        "format": FORMAT,
+        "model": {
+            "hash": embedder.model_hash,
+            "embedding_width": embedder.embedding_width,
+            "image_size_pixels": embedder.image_size_pixels,
+            "temperature": embedder.temperature,
+            "precision": embedder.precision,
+            "compiled": config.compile_model,
+        },
+        "prompts": [
+            {**prompt_set_content(prompts), "hash": prompt_set_hash(prompts)}
+            for prompts in prompt_sets
+        ],
+        "sampling": {
+            "sample_fps": grid.sample_fps,
+            "window_seconds": grid.window_seconds,
+            "stride_seconds": grid.stride_seconds,
+        },
+        "quality": config.quality.model_dump(mode="json"),
+        "faces": describe_faces(config),
+    }
+
+
+def describe_source(interview: Interview) -> Mapping[str, object]:
+    """Return size and hash of an interview's file, and the part of it that is read."""
+    try:
+        n_bytes, content_hash = interview.path.stat().st_size, _file_hash(interview.path)
+    except OSError:
+        # Reading it will fail too, with a reason for the user.
+        n_bytes, content_hash = None, None
+    return {
+        "bytes": n_bytes,
+        "sha256": content_hash,
+        "start_seconds": interview.start_seconds,
+        "stop_seconds": interview.stop_seconds,
+    }
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results may depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,380 @@
+"""What stays the same over the interviews of one extraction, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emoclip_clinical.core.threads import each_thread_alone
+from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
+from emoclip_clinical.features.description import describe_run, describe_source, package_versions
+from emoclip_clinical.features.encoding import FrameEncoder, rows_are_independent
+from emoclip_clinical.features.face_setup import face_setup, load_detector
+from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.features.layout import (
+    InterviewSummary,
+    embeddings_schema,
+    segments_schema,
+)
+from emoclip_clinical.features.patient import PatientChoice, patient_warning
+from emoclip_clinical.features.pooled_parts import pool_part
+from emoclip_clinical.features.pooling import pooled_names
+from emoclip_clinical.features.precision import PrecisionChoice
+from emoclip_clinical.features.reading import ReadingSettings, SecondsDone, read_interview
+from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
+from emoclip_clinical.features.segments import Grid
+from emoclip_clinical.features.store import PartCard, PartStore
+from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptSet
+
+if TYPE_CHECKING:
+    from emoclip_clinical.core.embedder import Embedder
+
+_SHORTEST_SHOWN_SECONDS = 60.0
+_PROGRESS_STEPS = 50
+
+
+@dataclass(frozen=True)
+class InterviewOutcome:
+    """How one interview of a run ended.
+
+    Attributes
+    ----------
+    key : InterviewKey
+        Which.
+    status, reason : str
+        See `InterviewSummary`.
+    n_segments, n_ok : int
+        Segments, and those with scores.
+    kept : bool
+        Whether it was finished by an earlier run.
+    warning : str
+        What the user should look at, naming the interview; else empty.
+    """
+
+    key: InterviewKey
+    status: str
+    reason: str
+    n_segments: int
+    n_ok: int
+    kept: bool
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What an extraction is made of, and what another process needs to take part in it.
+
+    Attributes
+    ----------
+    config : ExtractionConfig
+        How, with absolute paths.
+    prompt_sets : tuple of PromptSet
+        What to score.
+    folder : Path
+        The features folder.
+    precision : PrecisionChoice
+        What the image tower computes with.
+    """
+
+    config: ExtractionConfig
+    prompt_sets: tuple[PromptSet, ...]
+    folder: Path
+    precision: PrecisionChoice
+
+
+@contextmanager
+def extraction_run(
+    setup: RunSetup, *, embedders: Sequence[Embedder], workers: int
+) -> Iterator[ExtractionRun]:
+    """Start the threads that encode, and stop them at the end.
+
+    Parameters
+    ----------
+    setup : RunSetup
+        What to do.
+    embedders : sequence of Embedder
+        The same model on each device that is to be used.
+    workers : int
+        Interviews that are read at the same time.
+
+    Yields
+    ------
+    ExtractionRun
+        Ready to read.
+    """
+    with each_thread_alone():
+        ready = [
+            embedder.variant(
+                precision=setup.precision.precision, compiled=setup.config.compile_model
+            )
+            for embedder in embedders
+        ]
+        batch_frames = setup.config.batch_frames
+        encoder = FrameEncoder(
+            ready,
+            batch_frames=batch_frames,
+            threads_per_embedder=ready[0].batches_at_once,
+            n_lanes=workers,
+            # One interview at a time never shares a batch, and needs no check.
+            shared_batches=workers > 1
+            and all(rows_are_independent(e, batch_frames=batch_frames) for e in ready),
+        )
+        run = ExtractionRun(setup, embedder=ready[0], encoder=encoder)
+        with encoder:
+            yield run
+
+
+class ExtractionRun:
+    """Reads interviews into a features folder.
+
+    Parameters
+    ----------
+    setup : RunSetup
+        What to do.
+    embedder : Embedder
+        The model, in the chosen precision.
+    encoder : FrameEncoder
+        Its threads, started.
+    """
+
+    def __init__(self, setup: RunSetup, *, embedder: Embedder, encoder: FrameEncoder) -> None:
+        config = setup.config
+        self.store = PartStore(setup.folder)
+        self._setup = setup
+        self._embedder = embedder
+        self._encoder = encoder
+        self._settings = _reading_settings(embedder, config, setup.prompt_sets)
+        self._description = describe_run(embedder, config, setup.prompt_sets, self._settings.grid)
+        self._settings_hash = canonical_hash(self._description)
+        self.warnings: list[str] = []
+        if self._settings.grid.slots_per_window > embedder.frames_per_clip:
+            self.warnings.append(
+                f"segments hold {self._settings.grid.slots_per_window} frames, but the model was "
+                f"trained on clips of at most {embedder.frames_per_clip}"
+            )
+
+    def prepare(self, interviews: Sequence[Interview]) -> None:
+        """Refuse interviews whose boxes or reference pictures are missing, before any video."""
+        if self._settings.faces is not None:
+            faces = self._settings.faces.prepared(
+                interviews, fetch_weights=self._setup.config.fetch_weights
+            )
+            self._settings = replace(self._settings, faces=faces)
+
+    def outcomes(
+        self,
+        interviews: Sequence[Interview],
+        *,
+        overwrite: bool,
+        workers: int,
+        progress: Progress,
+    ) -> Iterator[InterviewOutcome]:
+        """Yield an outcome for each interview, in the order in which they end."""
+        if workers == 1:
+            for interview in interviews:
+                yield self.outcome(interview, overwrite=overwrite, progress=progress)
+            return
+        pool = ThreadPoolExecutor(max_workers=workers)
+        try:
+            waiting: list[Future[InterviewOutcome]] = [
+                pool.submit(self.outcome, interview, overwrite=overwrite, progress=progress)
+                for interview in interviews
+            ]
+            for future in as_completed(waiting):
+                yield future.result()
+        except BaseException:
+            # After an error or an interruption no interview is read to its end.
+            self._encoder.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def outcome(
+        self, interview: Interview, *, overwrite: bool, progress: Progress
+    ) -> InterviewOutcome:
+        """Read one interview and write its part, or keep the part that is there."""
+        card = self.finished(interview)
+        kept = card is not None and not card.read_again and not overwrite
+        if card is None or not kept:
+            reading = read_interview(
+                interview,
+                embedder=self._embedder,
+                settings=self._settings,
+                lane=self._encoder.lane(),
+                seconds_done=_seconds_done(interview.key, progress),
+            )
+            card = PartCard(
+                key=interview.key,
+                settings_hash=self._settings_hash,
+                source=self._source(interview),
+                summary=reading.summary,
+                read_again=reading.read_again,
+            )
+            self.store.write(card, reading)
+        return _outcome_of(card, kept=kept)
+
+    def outcomes_of_parts(self, interviews: Sequence[Interview]) -> list[InterviewOutcome]:
+        """Return the outcomes of interviews that other processes read.
+
+        Raises
+        ------
+        InputError
+            Naming every interview that has no part with these settings and this video.
+        """
+        cards = {interview.key: self.finished(interview) for interview in interviews}
+        missing = [key.name for key, card in cards.items() if card is None]
+        if missing:
+            raise InputError(
+                f"{name}: not extracted by any shard with these settings, this model and this video"
+                for name in missing
+            )
+        return [_outcome_of(card, kept=True) for card in cards.values() if card is not None]
+
+    def finished(self, interview: Interview) -> PartCard | None:
+        """Return the card of a part with these settings and this video; None where there is none.
+
+        Such a part may be one of an interview that failed.
+        """
+        card = self.store.read_card(interview.key)
+        if card is None or card.settings_hash != self._settings_hash:
+            return None
+        return card if card.source == self._source(interview) else None
+
+    def merge(self, interviews: Sequence[Interview]) -> list[str]:
+        """Write the tables from all parts with these settings; return warnings."""
+        cards = self.store.cards()
+        same = [card for card in cards if card.settings_hash == self._settings_hash]
+        names = self._pooled_names()
+        self.store.merge(
+            same,
+            segments_schema=segments_schema(score_columns(self._settings.prompts)),
+            embeddings_schema=embeddings_schema(self._embedder.embedding_width),
+            pooled_names=names,
+            pooled=[self._pool(card) for card in same],
+            description=self._features_json(same, names),
+        )
+        asked = {interview.key for interview in interviews}
+        left_out = [card.key.name for card in cards if card.settings_hash != self._settings_hash]
+        earlier = [card.key.name for card in same if card.key not in asked]
+        warnings = []
+        if left_out:
+            warnings.append(
+                "not in the tables, because they were made with other settings or another model "
+                f"(extract them again): {', '.join(left_out)}"
+            )
+        if earlier:
+            warnings.append(
+                f"in the tables from an earlier run with the same settings: {', '.join(earlier)}"
+            )
+        return warnings
+
+    def _features_json(self, cards: Sequence[PartCard], names: Sequence[str]) -> dict[str, object]:
+        config, precision = self._setup.config, self._setup.precision
+        return {
+            **self._description,
+            # Beside the settings and not among them: none of these changes a part.
+            "precision_check": {
+                "smallest_cosine": precision.smallest_cosine,
+                "reason": precision.reason,
+            },
+            "training_people": self._embedder.card.get("training_people"),
+            "settings_hash": self._settings_hash,
+            "pooling": {
+                "statistics": list(config.pooling),
+                "weights": config.pooling_weights,
+            },
+            "pooled_features": list(names),
+            "versions": package_versions(),
+            "inputs": [{"interview": card.key.name, **card.source} for card in cards],
+        }
+
+    def _pooled_names(self) -> tuple[str, ...]:
+        return pooled_names(
+            self._settings.prompts,
+            embedding_width=self._embedder.embedding_width,
+            pooling=self._setup.config.pooling,
+        )
+
+    def _pool(self, card: PartCard) -> dict[str, float | None]:
+        return pool_part(
+            self.store.parts / card.key.name,
+            prompt_vectors=self._settings.prompts,
+            pooling=self._setup.config.pooling,
+            weights=self._setup.config.pooling_weights,
+        )
+
+    def _source(self, interview: Interview) -> dict[str, object]:
+        faces = self._settings.faces
+        return {
+            **describe_source(interview),
+            **({} if faces is None else faces.sources(interview)),
+        }
+
+
+def _seconds_done(key: InterviewKey, progress: Progress) -> SecondsDone:
+    """Report how far a long interview is, a few times over its length."""
+    shown = 0
+
+    def report(done: float, total: float) -> None:
+        nonlocal shown
+        if total >= _SHORTEST_SHOWN_SECONDS and done * _PROGRESS_STEPS >= (shown + 1) * total:
+            shown = int(done * _PROGRESS_STEPS / total)
+            progress(f"{key.name} (seconds)", min(int(done), int(total)), int(total))
+
+    return report
+
+
+def _outcome_of(card: PartCard, *, kept: bool) -> InterviewOutcome:
+    return InterviewOutcome(
+        key=card.key,
+        status=card.summary.status,
+        reason=card.summary.reason,
+        n_segments=card.summary.n_segments,
+        n_ok=card.summary.n_ok,
+        kept=kept,
+        warning=_warning(card.key, card.summary),
+    )
+
+
+def _warning(key: InterviewKey, summary: InterviewSummary) -> str:
+    if summary.patient_rule is None or summary.n_people is None:
+        return ""
+    choice = PatientChoice(
+        rule=summary.patient_rule,
+        person=summary.patient_track,
+        n_people=summary.n_people,
+        share=summary.patient_share,
+        margin=summary.patient_margin,
+        confidence=summary.patient_confidence,
+    )
+    return patient_warning(choice, interview=key.name) or ""
+
+
+def _reading_settings(
+    embedder: Embedder, config: ExtractionConfig, prompt_sets: Sequence[PromptSet]
+) -> ReadingSettings:
+    sample_fps = config.sample_fps or embedder.sample_fps
+    window_seconds = config.window_seconds or embedder.frames_per_clip / embedder.sample_fps
+    grid = Grid(
+        sample_fps=sample_fps,
+        window_seconds=window_seconds,
+        stride_seconds=config.stride_seconds or window_seconds,
+    )
+    # A window that is too long for the model is refused now, not after the first video.
+    embedder.encode_sequences(
+        np.ones((1, grid.slots_per_window, embedder.embedding_width), dtype=np.float32),
+        np.ones((1, grid.slots_per_window), dtype=bool),
+    )
+    return ReadingSettings(
+        grid=grid,
+        prompts=encode_prompt_sets(embedder, prompt_sets),
+        faces=face_setup(config, detector=load_detector(config)),
+        quality=config.quality,
+        stall_seconds=config.stall_seconds,
+    )
