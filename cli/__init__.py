@@ -13,6 +13,8 @@ from . import (
     init,
     power,
     predict,
+    prompts,
+    quality,
     regress,
     run,
     scales,
@@ -35,9 +37,11 @@ app.command("doctor")(doctor.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("extract")(extract.command)
+app.command("quality")(quality.command)
 app.command("regress")(regress.command)
 app.command("predict")(predict.command)
 app.command("run")(run.command)
+app.command("prompts")(prompts.command)
 app.command("scales")(scales.command)
 app.command("power")(power.command)
 app.command("import-checkpoint")(import_checkpoint.command)

@@ -21,6 +21,7 @@ from emoclip_clinical.features.scores import (
     score_embeddings,
 )
 from emoclip_clinical.records import InputError, PromptSet
+from emoclip_clinical.regression.scales import load_scales
 
 
 @pytest.fixture
@@ -71,6 +72,35 @@ def test_shipped_sets_are_sound():
     assert len(load_prompt_set("basic_seven").classes) == 7
     eleven = load_prompt_set("mafw_eleven")
     assert (len(eleven.classes), len(eleven.compounds)) == (11, 10)
+    compounds = load_prompt_set("mafw_compounds")
+    assert compounds.classes == eleven.classes
+    # Liu et al. 2022: 32 classes of several emotions.
+    assert len({frozenset(parts) for parts in compounds.compounds.values()}) == 32
+    assert all(name == "_".join(parts) for name, parts in compounds.compounds.items())
+
+
+@pytest.mark.parametrize("name", ["actions", "clinical"])
+def test_no_two_classes_share_a_sentence(name):
+    texts = [text for texts in load_prompt_set(name).classes.values() for text in texts]
+    assert len(set(texts)) == len(texts) > 20
+
+
+def test_the_clinical_set_names_no_item_of_a_scale():
+    items = {item.name.lower() for scale in load_scales().values() for item in scale.items}
+    # Single words such as "tension" are everyday language.
+    phrases = {item for item in items if " " in item}
+    assert len(phrases) > 50
+    for sentences in load_prompt_set("clinical").classes.values():
+        for text in sentences:
+            assert not [phrase for phrase in phrases if phrase in text.lower()]
+
+
+def test_who_wrote_a_set_changes_no_score():
+    first, second = (
+        PromptSet(name="own", classes={"a": ("x",), "b": ("y",)}, author=author)
+        for author in ("", "someone else")
+    )
+    assert prompt_set_hash(first) == prompt_set_hash(second)
 
 
 def test_own_file_by_relative_path(tmp_path):
