@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class QualityConfig(BaseModel):
     """What a segment must reach for status ``ok``; fixed before outcomes are seen.
 
-    Only coverage is on by default. The others say as much about the camera and about how sick
-    people sit and move as about mistakes, so leaving out segments by them is the study's decision:
-    ``emoclip-clinical quality`` shows, without any rating, how many segments each would leave out.
+    Only coverage is on by default. The others also follow the camera, how a person sits and moves,
+    and the skin (a darker face is a darker picture), so leaving out segments by them can leave out
+    people; that is the study's decision. ``emoclip-clinical quality`` shows, without any rating,
+    how many segments each would leave out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -24,6 +24,8 @@ QUALITY_COLUMNS = (
     "face_coverage",
     "n_faces",
     "tracked_share",
+    "FaceRectHeight",
+    "FaceScore",
     "sharpness",
     "brightness",
 )
