@@ -30,6 +30,8 @@ from emoclip_clinical.records import Progress as ProgressCallback
 
 BAD_INPUT, PARTLY_DONE, INTERRUPTED = 2, 3, 130
 
+_MOST_FINISHED_BARS = 6
+
 console = Console()
 messages = Console(stderr=True)
 
@@ -93,7 +95,9 @@ def progress_bars() -> Iterator[ProgressCallback]:
     def show(task: str, done: int, total: int) -> None:
         if task not in tasks:
             tasks[task] = bars.add_task(task, total=total)
-        bars.update(tasks[task], completed=done, total=total)
+        # A cohort has hundreds of interviews, and a terminal a few dozen lines.
+        visible = done < total or len(tasks) <= _MOST_FINISHED_BARS
+        bars.update(tasks[task], completed=done, total=total, visible=visible)
 
     with bars:
         yield show

@@ -32,14 +32,34 @@ def command(
     ] = None,
     face: Annotated[
         str | None,
-        typer.Option("--face", help="detect, or whole_frame for videos that are cropped already."),
+        typer.Option(
+            "--face", help="detect; whole_frame for videos that are cropped already; precomputed."
+        ),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option("--detector", help="Face detector: centerface.")
+        str | None, typer.Option("--detector", help="centerface, yunet or uniface.")
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option("--patient", help="longest, largest, left, right, track:<k> or reference."),
     ] = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make finished interviews again.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="Interviews read at once; else what the device needs."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: the cluster that RAY_ADDRESS names.")
+    ] = "local",
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="Read the i-th of n parts of the interviews.", metavar="i/n"),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Make the tables of what all shards have read.")
     ] = False,
     set_: SetOption = [],  # noqa: B006
     json_: JsonOption = False,
@@ -47,15 +67,19 @@ def command(
     """Turn interviews into segment scores, embeddings and pooled features.
 
     Goes on where an interrupted run stopped. An interview that can not be read is listed, the
-    others go on, and the exit code is 3.
+    others go on, and the exit code is 3. Shards may run at the same time; when all have ended,
+    the same call with --merge in place of --shard makes the tables.
     """
+    from emoclip_clinical.features.scale_out import parse_scale
     from emoclip_clinical.study.protocol import open_study
     from emoclip_clinical.study.steps import run_extract
 
     opened = open_study(
         study,
         overrides=set_,
-        settings=given(extraction__face=face, extraction__detector=detector),
+        settings=given(
+            extraction__face=face, extraction__detector=detector, extraction__patient=patient
+        ),
     )
     with progress_bars() as progress:
         result = run_extract(
@@ -66,6 +90,7 @@ def command(
             prompts=prompts,
             device=device,
             overwrite=overwrite,
+            scale=parse_scale(workers=workers, engine=engine, shard=shard, merge=merge),
             progress=progress,
         )
     warn(result.warnings)

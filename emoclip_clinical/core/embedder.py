@@ -138,6 +138,11 @@ class Embedder:
         return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
     @property
+    def videos_at_once(self) -> int:
+        """Videos that must be read at the same time so that the device has no time off."""
+        return usable_cores() if self.device.type == "cuda" else 1
+
+    @property
     def batches_at_once(self) -> int:
         """Batches that keep the device busy, where each thread computes alone."""
         # The second one is copied while a GPU computes the first.

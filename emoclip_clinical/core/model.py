@@ -154,6 +154,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def further_devices() -> tuple[str, ...]:
+    """Return the GPUs of this machine beside the first, ``cuda:1`` and so on."""
+    return tuple(f"cuda:{k}" for k in range(1, torch.cuda.device_count()))
+
+
 def derived_seed(seed: int, *path: int) -> int:
     """Return an independent seed for a part of the work that `path` numbers."""
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])

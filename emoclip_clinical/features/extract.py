@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from emoclip_clinical.features.extraction_run import (
 )
 from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.precision import choose_precision
-from emoclip_clinical.features.scale_out import ONE_BY_ONE, ScaleOut
-from emoclip_clinical.records import Progress, PromptSet, no_progress
+from emoclip_clinical.features.scale_out import THIS_PROCESS, Loader, ScaleOut
+from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
@@ -67,7 +67,7 @@ def extract(
     prompt_sets: Sequence[PromptSet],
     output: Path,
     overwrite: bool = False,
-    scale: ScaleOut = ONE_BY_ONE,
+    scale: ScaleOut = THIS_PROCESS,
     progress: Progress = no_progress,
 ) -> ExtractionResult:
     """Turn interviews into segment scores, embeddings and pooled features.
@@ -114,23 +114,41 @@ def extract(
         ),
     )
     mine = interviews if scale.shard is None else scale.shard.of(interviews)
-    embedders = [embedder]
-    if scale.load is not None and scale.engine == "local":
-        embedders += [scale.load(device) for device in scale.devices]
-    workers = scale.workers if scale.engine == "local" else 1
-    with extraction_run(setup, embedders=embedders, workers=workers) as run:
+    workers = scale.workers or embedder.videos_at_once * (1 + len(scale.devices))
+    embedders = [embedder, *_on_further_devices(scale)]
+    with extraction_run(
+        setup, embedders=embedders, workers=workers if scale.engine == "local" else 1
+    ) as run:
         run.prepare(interviews)
         with run.store.locked(shard=scale.shard):
             if scale.shard is not None:
                 run.store.clear_unfinished([interview.key.name for interview in mine])
             done = _outcomes(
-                run, mine, setup=setup, scale=scale, overwrite=overwrite, progress=progress
+                run,
+                mine,
+                setup=setup,
+                scale=replace(scale, workers=workers),
+                overwrite=overwrite,
+                progress=progress,
             )
             done.sort(key=lambda outcome: outcome.key)
             warnings = [*run.warnings, *(o.warning for o in done if o.warning)]
             if scale.shard is None:
                 warnings += run.merge(interviews)
     return ExtractionResult(folder=output, interviews=tuple(done), warnings=tuple(warnings))
+
+
+def _on_further_devices(scale: ScaleOut) -> list[Embedder]:
+    if scale.engine != "local" or not scale.devices:
+        return []
+    load = _loader(scale)
+    return [load(device=device) for device in scale.devices]
+
+
+def _loader(scale: ScaleOut) -> Loader:
+    if scale.load is None:
+        raise InputError("further devices and Ray need ScaleOut.load, which makes the model there")
+    return scale.load
 
 
 def _outcomes(
@@ -144,14 +162,15 @@ def _outcomes(
 ) -> list[InterviewOutcome]:
     if scale.merge_only:
         return run.outcomes_of_parts(interviews)
+    workers = scale.workers or 1
     if scale.engine == "ray":
         from emoclip_clinical.features.ray_engine import ray_outcomes
 
-        ending = ray_outcomes(setup, interviews, scale=scale, overwrite=overwrite)
-    else:
-        ending = run.outcomes(
-            interviews, overwrite=overwrite, workers=scale.workers, progress=progress
+        ending = ray_outcomes(
+            setup, interviews, load=_loader(scale), workers=workers, overwrite=overwrite
         )
+    else:
+        ending = run.outcomes(interviews, overwrite=overwrite, workers=workers, progress=progress)
     done = []
     for outcome in ending:
         done.append(outcome)

@@ -323,9 +323,11 @@ def _seconds_done(key: InterviewKey, progress: Progress) -> SecondsDone:
 
     def report(done: float, total: float) -> None:
         nonlocal shown
-        if total >= _SHORTEST_SHOWN_SECONDS and done * _PROGRESS_STEPS >= (shown + 1) * total:
-            shown = int(done * _PROGRESS_STEPS / total)
-            progress(f"{key.name} (seconds)", min(int(done), int(total)), int(total))
+        step = int(done * _PROGRESS_STEPS / total) if total >= _SHORTEST_SHOWN_SECONDS else 0
+        # A video that is read a second time goes on where the first reading ended.
+        if step > shown:
+            shown = step
+            progress(f"{key.name} (seconds)", min(round(done), int(total)), int(total))
 
     return report
 

@@ -14,7 +14,7 @@ from emoclip_clinical.features.extraction_run import (
     extraction_run,
 )
 from emoclip_clinical.features.interviews import Interview
-from emoclip_clinical.features.scale_out import ScaleOut
+from emoclip_clinical.features.scale_out import Loader
 from emoclip_clinical.records import InputError, no_progress
 
 
@@ -25,8 +25,8 @@ class InterviewActor:
     ----------
     setup : RunSetup
         What to do; its folder must be reachable from here.
-    scale : ScaleOut
-        Its `load` makes the model.
+    load : Loader
+        Makes the model.
     interviews : sequence of Interview
         All of the run.
     device : str
@@ -36,15 +36,13 @@ class InterviewActor:
     def __init__(
         self,
         setup: RunSetup,
-        scale: ScaleOut,
+        load: Loader,
         interviews: Sequence[Interview],
         device: str,
     ) -> None:
-        if scale.load is None:
-            raise AssertionError("ScaleOut refuses Ray without load")
         self._stack = ExitStack()
         self._run = self._stack.enter_context(
-            extraction_run(setup, embedders=[scale.load(device)], workers=1)
+            extraction_run(setup, embedders=[load(device=device)], workers=1)
         )
         self._run.prepare(interviews)
 
@@ -54,7 +52,12 @@ class InterviewActor:
 
 
 def ray_outcomes(
-    setup: RunSetup, interviews: Sequence[Interview], *, scale: ScaleOut, overwrite: bool
+    setup: RunSetup,
+    interviews: Sequence[Interview],
+    *,
+    load: Loader,
+    workers: int,
+    overwrite: bool,
 ) -> Iterator[InterviewOutcome]:
     """Yield an outcome for each interview, in the order in which they end.
 
@@ -67,8 +70,10 @@ def ray_outcomes(
         What to do.
     interviews : sequence of Interview
         All of the run; their paths and the features folder must be the same on every machine.
-    scale : ScaleOut
-        `workers` actors are started, each with one GPU where the cluster has any.
+    load : Loader
+        Makes the model in each actor.
+    workers : int
+        Actors, each with one GPU where the cluster has any.
     overwrite : bool
         Whether interviews that are finished are made again.
 
@@ -92,8 +97,8 @@ def ray_outcomes(
         actor = ray.remote(num_cpus=1, num_gpus=1 if on_gpu else 0)(InterviewActor)
         everything = ray.put(tuple(interviews))
         actors = [
-            actor.remote(setup, scale, everything, "cuda" if on_gpu else "cpu")
-            for _ in range(min(scale.workers, len(interviews)))
+            actor.remote(setup, load, everything, "cuda" if on_gpu else "cpu")
+            for _ in range(min(workers, len(interviews)))
         ]
         pool = ray.util.ActorPool(actors)
         yield from pool.map_unordered(

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from emoclip_clinical.study.report import render_report
 if TYPE_CHECKING:
     from emoclip_clinical.core.training import Trained
     from emoclip_clinical.features.extract import ExtractionResult
+    from emoclip_clinical.features.scale_out import ScaleOut
     from emoclip_clinical.study.evaluate import Evaluated
 
 QUALITY_COLUMNS = ("seconds", "n_segments", "n_ok", "face_coverage", "n_faces", "status")
@@ -117,6 +119,7 @@ def run_extract(
     prompts: Sequence[str] = (),
     device: str = "auto",
     overwrite: bool = False,
+    scale: ScaleOut | None = None,
     progress: Progress = no_progress,
 ) -> ExtractionResult:
     """Extract interviews with a model of the study.
@@ -137,8 +140,10 @@ def run_extract(
         `auto`, `cpu` or `cuda[:k]`.
     overwrite : bool
         Make finished interviews again.
+    scale : ScaleOut, optional
+        How the work is shared; `auto` takes all GPUs of this machine.
     progress : callable
-        Called after each interview.
+        Called after each interview, and within long ones.
 
     Raises
     ------
@@ -146,9 +151,11 @@ def run_extract(
         See `load_model`, `load_prompt_sets` and `extract`.
     """
     from emoclip_clinical.core.embedder import load_model
+    from emoclip_clinical.core.model import further_devices
     from emoclip_clinical.features.extract import extract
     from emoclip_clinical.features.interviews import find_interviews
     from emoclip_clinical.features.prompt_sets import load_prompt_sets
+    from emoclip_clinical.features.scale_out import ScaleOut
 
     config = study.protocol.extraction.located(study.folder)
     find_interviews(paths)  # before a model is loaded, which takes longer
@@ -156,13 +163,19 @@ def run_extract(
         prompt_sets = load_prompt_sets(tuple(prompts))
     else:
         prompt_sets = load_prompt_sets(config.prompts, folder=study.folder)
+    load = partial(load_model, model_folder or study.model_folder)
     return extract(
         paths,
-        embedder=load_model(model_folder or study.model_folder, device=device),
+        embedder=load(device=device),
         config=config,
         prompt_sets=prompt_sets,
         output=output or study.path(study.protocol.data.features),
         overwrite=overwrite,
+        scale=replace(
+            scale or ScaleOut(),
+            load=load,
+            devices=further_devices() if device == "auto" else (),
+        ),
         progress=progress,
     )
 

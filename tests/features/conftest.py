@@ -28,6 +28,7 @@ class FakeEmbedder:
     precision = "float32"
     has_fast_bfloat16 = False
     batches_at_once = 2
+    videos_at_once = 1
 
     def __init__(self) -> None:
         self.card: dict[str, Any] = {}
