@@ -9,6 +9,7 @@ from . import (
     doctor,
     evaluate,
     extract,
+    faces,
     import_checkpoint,
     init,
     power,
@@ -37,6 +38,7 @@ app.command("doctor")(doctor.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("extract")(extract.command)
+app.command("faces")(faces.command)
 app.command("quality")(quality.command)
 app.command("regress")(regress.command)
 app.command("predict")(predict.command)

@@ -15,7 +15,7 @@ from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.crop import crop_face
 from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.faces import Face, FaceDetector
-from emoclip_clinical.features.following import FaceFollower, FollowingLog, Likeness
+from emoclip_clinical.features.following import FaceFollower, FollowingLog, Likeness, Watch
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.patient import PatientRule, patient_rule
 from emoclip_clinical.features.precomputed import FaceTable, read_face_table
@@ -122,7 +122,9 @@ class FaceSetup:
             return self
         return replace(self, identity=load_uniface_identity(fetch_weights=fetch_weights))
 
-    def follower(self, interview: Interview, *, log: FollowingLog) -> FaceFollower:
+    def follower(
+        self, interview: Interview, *, log: FollowingLog, watch: Watch | None = None
+    ) -> FaceFollower:
         """Make what follows the patient of one interview.
 
         Parameters
@@ -131,6 +133,8 @@ class FaceSetup:
             Which.
         log : FollowingLog
             Filled while its frames are followed.
+        watch : callable, optional
+            See `FaceFollower`.
 
         Returns
         -------
@@ -149,6 +153,7 @@ class FaceSetup:
             log=log,
             rule=rule,
             likeness=self._likeness(interview) if rule.name == "reference" else None,
+            watch=watch,
         )
 
     def sources(self, interview: Interview) -> Mapping[str, object]:

@@ -38,6 +38,9 @@ Absence = Literal["", "no_face", "other_person"]
 Likeness = Callable[[np.ndarray, Face], float | None]
 """Cosine of a face in a picture to the reference picture; None where it can not be measured."""
 
+Watch = Callable[[SampledFrame, Look], None]
+"""Called with every picture in which faces were looked for."""
+
 _SAME_PLACE_OVERLAP = 0.3
 _LONGEST_INTERVALS = 1.6
 _RARE_SHARE = 0.05
@@ -135,6 +138,8 @@ class FaceFollower:
         Who the patient is.
     likeness : callable, optional
         For the rule ``reference``.
+    watch : callable, optional
+        Sees every look while it is made.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class FaceFollower:
         log: FollowingLog,
         rule: PatientRule | None = None,
         likeness: Likeness | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.log = log
         self.looks: list[Look] = []
@@ -153,6 +159,7 @@ class FaceFollower:
         self._interval_seconds = 1.0 / detection_fps
         self._rule = rule or PatientRule("longest")
         self._likeness = likeness
+        self._watch = watch
         self._cosines: dict[int, list[float]] = {}
         self._tracker = Tracker()
         self._tracks: frozenset[int] = frozenset()
@@ -193,6 +200,25 @@ class FaceFollower:
         for item in followed:
             self.log.n_frames_with_face += item.face is not None
             yield item
+
+    def scan(self, frames: Iterable[SampledFrame]) -> PatientChoice:
+        """Look through a video for its people and give out no frame.
+
+        Parameters
+        ----------
+        frames : iterable of SampledFrame
+            In order of time.
+
+        Returns
+        -------
+        PatientChoice
+            As `follow` would make it.
+        """
+        self._readings += 1
+        held: deque[SampledFrame] = deque()
+        for _ in self._looking(frames, held):
+            held.clear()
+        return self._decide()
 
     def _first_reading(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
         held: deque[SampledFrame] = deque()
@@ -272,7 +298,10 @@ class FaceFollower:
             cut=cut,
         )
         self._last_found = found
-        self.looks.append(Look(frame.seconds, faces, tracks))
+        look = Look(frame.seconds, faces, tracks)
+        self.looks.append(look)
+        if self._watch is not None:
+            self._watch(frame, look)
         counts = self.log.faces_per_detection
         counts[len(faces)] = counts.get(len(faces), 0) + 1
         if self._likeness is None:
@@ -305,7 +334,7 @@ class FaceFollower:
                 self._track(k) != given for k, given in enumerate(self._given)
             )
 
-    def _decide(self) -> None:
+    def _decide(self) -> PatientChoice:
         choice = self._choice()
         self.log.choice = choice
         self._take(choice.tracks)
@@ -313,6 +342,7 @@ class FaceFollower:
         seen = [track for track in map(self._track, range(len(self.looks))) if track is not None]
         self.log.n_chosen = len(seen)
         self.log.n_continued = sum(a == b for a, b in pairwise(seen))
+        return choice
 
     def _track(self, index: int) -> int | None:
         look = self.looks[index]
