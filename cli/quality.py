@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoclip_clinical.features.quality_table import CohortQuality
+    from emoclip_clinical.study.history import History
 
 _BAR_CHARACTERS = 32
 
@@ -38,6 +39,7 @@ def command(
     --set extraction.quality.minimum_face_height_pixels=64, for example.
     """
     from emoclip_clinical.features.quality_table import cohort_quality
+    from emoclip_clinical.study.history import read_history
     from emoclip_clinical.study.protocol import open_study
 
     opened = open_study(study, overrides=set_)
@@ -45,7 +47,7 @@ def command(
         features or opened.path(opened.protocol.data.features),
         config=opened.protocol.extraction.quality,
     )
-    warn(found.warnings)
+    warn([*found.warnings, *_seen_ratings(read_history(opened.folder))])
     if csv is not None:
         _write_csv(found.interviews, csv)
         say(f"table: {csv}")
@@ -53,6 +55,16 @@ def command(
         typer.echo(json.dumps(_summary(found, worst=worst), indent=2))
     else:
         _print(found, worst=worst)
+
+
+def _seen_ratings(history: History) -> list[str]:
+    if not history.entries:
+        return []
+    return [
+        f"the ratings of this study were used {len(history.entries)} times since "
+        f"{history.entries[0].get('time')}: thresholds that are changed now are changed after "
+        "outcomes were seen; say so where results are told"
+    ]
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app
+from emoclip_clinical.study.history import record_look
 
 MEASURES = ("FaceRectHeight", "FaceScore", "sharpness", "brightness", "head_motion")
 
@@ -53,6 +55,16 @@ def test_quality_fits_eighty_columns_and_needs_no_ratings(study):
     assert "0000" in made.stdout
     assert "0012" not in made.stdout
     assert not (study / "history.jsonl").exists()
+
+
+def test_thresholds_after_a_look_at_ratings_are_called_late(study):
+    moment = datetime(2026, 2, 3, tzinfo=UTC)
+    for _ in range(2):
+        record_look(study, command="regress", targets=["N1"], settings_sha256="0", now=moment)
+    made = CliRunner().invoke(app, ["quality", "--study", str(study)])
+    assert made.exit_code == 0
+    assert "used 2 times since 2026-02-03" in made.stderr
+    assert len((study / "history.jsonl").read_text().splitlines()) == 2
 
 
 def test_quality_as_json_and_csv(study):
