@@ -402,7 +402,11 @@ def _promised_end(container: Any, stream: Any) -> float:
         start = stream.start_time or 0
         return float((start + stream.duration) * stream.time_base)
     if container.duration is not None and container.duration > 0:
-        return float(((container.start_time or 0) + container.duration) / av.time_base)
+        # Matroska's duration is counted from zero by some writers and from the first picture by
+        # others; a whole file must not be taken for one that was cut off.
+        counted_from_zero = "matroska" in container.format.name
+        start = 0 if counted_from_zero else container.start_time or 0
+        return float((start + container.duration) / av.time_base)
     return -math.inf
 
 
