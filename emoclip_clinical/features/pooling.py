@@ -13,7 +13,7 @@ setting             columns
 ``movement``        ``mean_movement``, ``sd_movement``: liveliness within segments, its unevenness
 ``entropy``         ``entropy_<set>``: variety of expression
 ``quantiles``       ``q10_<score>``, ``q50_<score>``, ``q90_<score>``: quietest, usual, strongest
-``above_chance``    ``above_chance_<emotion>``: share of the time in which its score is above 1/k,
+``above_chance``    ``above_<emotion>``: share of the time in which its score is above chance, 1/k:
                     what each of k emotions would get if none could be told
 ``dominant``        ``dominant_<emotion>``: share of the time in which it leads its set
 ``change``          ``change_<score>``: quickness, per second
@@ -23,8 +23,8 @@ setting             columns
 ``embedding_sd``    ``sd_embedding_000`` and so on: its variability
 ==================  ==============================================================================
 
-The first five are the default. A cosine has no level that means chance, and compounds compete in
-a set of their own, so shares of time are of emotion scores alone.
+The first five are the default. A cosine has no level that means chance, so shares of time are of
+emotion scores alone; compounds compete in a set of their own.
 
 A visit with several interviews is their mean, weighted by ``n_ok``, which `regression` takes.
 """
@@ -198,9 +198,7 @@ _STATISTICS: Mapping[PoolingStatistic, _Statistic] = {
     "quantiles": _Statistic(
         lambda c: (f"{q}_{name}" for q in _QUANTILES for name in c.scores), _quantiles
     ),
-    "above_chance": _Statistic(
-        lambda c: (f"above_chance_{name}" for name in c.emotions), _above_chance
-    ),
+    "above_chance": _Statistic(lambda c: (f"above_{name}" for name in c.emotions), _above_chance),
     "dominant": _Statistic(lambda c: (f"dominant_{name}" for name in c.emotions), _dominant),
     "change": _Statistic(lambda c: (f"change_{name}" for name in c.scores), _change),
     "transitions": _Statistic(

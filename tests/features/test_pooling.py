@@ -18,6 +18,7 @@ from emoclip_clinical.features import pooling_statistics as statistics
 from emoclip_clinical.features.pooling import ScoredSegments, pool_segments, pooled_names
 from emoclip_clinical.features.pooling_config import PoolingStatistic
 from emoclip_clinical.features.scores import PromptVectors, score_columns, score_embeddings
+from emoclip_clinical.regression.importance import emotion_groups
 
 ALL = get_args(PoolingStatistic)
 WIDTH = 8
@@ -107,7 +108,7 @@ def test_shares_of_time_by_counting(segments, pooled):
     for k, name in enumerate(classes):
         above = sum(row[k] > 1 / 3 for row in rows) / 9
         leads = sum(row[k] == max(row) for row in rows) / 9
-        assert pooled[f"above_chance_emotion_two__{name}"] == pytest.approx(above)
+        assert pooled[f"above_emotion_two__{name}"] == pytest.approx(above)
         assert pooled[f"dominant_emotion_two__{name}"] == pytest.approx(leads)
     # A set of one has no emotion that could lead, and a cosine has no chance level.
     assert not [c for c in pooled if c.startswith(("dominant", "above")) and "cosine" in c]
@@ -173,7 +174,7 @@ def test_whole_weights_count_like_repeated_segments(segments, vectors):
         assert made[f"mean_{column}"] == pytest.approx(repeated[column].mean())
     for name in ("smile", "frown", "rest"):
         share = (repeated[f"emotion_two__{name}"] > 1 / 3).mean()
-        assert made[f"above_chance_emotion_two__{name}"] == pytest.approx(share)
+        assert made[f"above_emotion_two__{name}"] == pytest.approx(share)
     values, total = frame["cosine_two__smile"], counts.sum()
     squares = sum(
         w * (x - made["mean_cosine_two__smile"]) ** 2 for w, x in zip(counts, values, strict=True)
@@ -259,3 +260,9 @@ def test_shares_of_the_lead_sum_to_one_and_follow_their_class(rows, order):
 def test_every_setting_stands_in_the_table_of_the_module():
     for name in ALL:
         assert f"\n``{name}`` " in pooling.__doc__
+
+
+def test_regression_finds_the_emotion_in_every_score_column(vectors, pooled):
+    groups = emotion_groups(list(pooled))
+    of_scores = {name for name in pooled if "_emotion_" in name or "_cosine_" in name}
+    assert of_scores == {n for e in ("smile", "frown", "rest", "smile_rest") for n in groups[e]}
