@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Show recording quality: coverage, the worst interviews, what thresholds would leave out.
 
-    No rating is read, so thresholds can be fixed before outcomes are seen. Try one with
-    --set extraction.quality.minimum_face_height_pixels=64, for example.
+    No rating is read, so thresholds can be fixed before outcomes are seen. Weigh one, for
+    example, with --set extraction.quality.minimum_face_height_pixels=64.
     """
     from emoclip_clinical.features.quality_table import cohort_quality
     from emoclip_clinical.study.history import read_history
