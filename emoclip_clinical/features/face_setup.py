@@ -23,6 +23,7 @@ from emoclip_clinical.features.uniface_detector import (
     UnifaceIdentity,
     load_uniface_detector,
     load_uniface_identity,
+    uniface_detector_sha256,
 )
 from emoclip_clinical.features.yunet import YuNet
 from emoclip_clinical.records import InputError
@@ -305,7 +306,7 @@ def describe_faces(config: ExtractionConfig) -> dict[str, object]:
         return {**described, "boxes_fps": config.boxes_fps}
     described["detector"] = config.detector
     if config.detector == "uniface":
-        return described
+        return {**described, "detector_sha256": uniface_detector_sha256()}
     weights = Path(config.yunet_weights or "") if config.detector == "yunet" else None
     described["detector_sha256"] = _hash(weights or centerface_weights())
     described["detection_side_pixels"] = config.detection_side_pixels

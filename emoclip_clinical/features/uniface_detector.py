@@ -137,6 +137,18 @@ def load_uniface_identity(*, fetch_weights: bool) -> UnifaceIdentity:
     return UnifaceIdentity(detector, recogniser)
 
 
+def uniface_detector_sha256() -> str:
+    """Return the SHA-256 that uniface checks the detector's weights against, for features.json.
+
+    Raises
+    ------
+    InputError
+        If the package is missing.
+    """
+    _, constants = _package()
+    return str(constants.MODEL_REGISTRY[constants.RetinaFaceWeights.MNET_V2].sha256)
+
+
 def _package() -> tuple[Any, Any]:
     try:
         import uniface

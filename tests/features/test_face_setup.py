@@ -120,6 +120,8 @@ def test_uniface_fetches_nothing_unasked(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="fetch_weights"):
         load_detector(ExtractionConfig(detector="uniface"))
     assert list(tmp_path.iterdir()) == []
+    described = describe_faces(ExtractionConfig(detector="uniface"))
+    assert len(described["detector_sha256"]) == 64
 
 
 @pytest.mark.parametrize(
