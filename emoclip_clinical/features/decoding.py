@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 
+from emoclip_clinical.features.gaps import GapWatch
 from emoclip_clinical.records import InputError
 
 # Only containers that hold their pictures themselves: playlists could make FFmpeg open other
@@ -72,6 +73,9 @@ class ReadingLog:
     damaged_seconds : list of float
         For each packet or picture that could not be used: the time of the last usable picture
         before it; minus infinity before the first.
+    missing_seconds : float
+        For how long a video of steady rate has no pictures, without a damaged packet that would
+        say why.
     ended_early : bool
         Whether pictures ended more than a second before the container's own duration.
     notes : list of str
@@ -84,6 +88,7 @@ class ReadingLog:
     n_frames: int = 0
     n_sampled: int = 0
     damaged_seconds: list[float] = field(default_factory=list)
+    missing_seconds: float = 0.0
     ended_early: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -95,7 +100,7 @@ class ReadingLog:
     @property
     def complete(self) -> bool:
         """Whether everything that the container promised was read."""
-        return self.n_damaged == 0 and not self.ended_early
+        return self.n_damaged == 0 and self.missing_seconds == 0 and not self.ended_early
 
 
 class VideoSampler:
@@ -146,6 +151,7 @@ class VideoSampler:
         self._stream: Any = None
         self._last_seconds = -math.inf
         self._step_seconds = 0.0
+        self._gaps = GapWatch()
 
     def __enter__(self) -> VideoSampler:
         """Open the file and choose its picture track."""
@@ -255,6 +261,9 @@ class VideoSampler:
             self.log.first_seconds = seconds
         else:
             self._step_seconds = seconds - self._last_seconds
+            missing = self._gaps.missing_seconds(self._step_seconds)
+            if self._last_seconds not in self.log.damaged_seconds[-1:]:
+                self.log.missing_seconds += missing
         self._last_seconds = seconds
         self.log.n_frames += 1
         duration = _duration(frame)
@@ -327,6 +336,10 @@ def _closed(log: ReadingLog, last: float, step: float, *, stop: float) -> Readin
         log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
     if log.n_damaged:
         log.notes.append(f"damaged packets or pictures skipped: {log.n_damaged}")
+    if log.missing_seconds:
+        log.notes.append(
+            f"its pictures are steady, but for {log.missing_seconds:.1f} s there are none"
+        )
     return log
 
 

@@ -1,0 +1,189 @@
+"""Files that are broken in every way: the cohort goes on, and what is readable is kept."""
+
+from __future__ import annotations
+
+import re
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.extract import extract
+
+FAST_START = {"movflags": "faststart"}
+
+
+@pytest.fixture
+def make(make_video, lively, tmp_path):
+    (tmp_path / "in").mkdir()
+
+    def write(name, *, seed=3, count=300, **settings):
+        return make_video(
+            tmp_path / "in" / name,
+            images=lively(count, seed=seed),
+            milliseconds=[40 * i for i in range(count)],
+            **settings,
+        )
+
+    return write
+
+
+def cut(path, share):
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
+    return path
+
+
+def noise(path, *, start, length):
+    content = bytearray(path.read_bytes())
+    at = round(len(content) * start)
+    content[at : at + length] = np.random.default_rng(0).bytes(length)
+    path.write_bytes(content)
+    return path
+
+
+def sound_only(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16000), dtype=np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def decodable(path):
+    """Return the times of the pictures that FFmpeg itself can still decode, whatever the way."""
+    times = []
+    with av.open(str(path)) as container:
+        packets = container.demux(video=0)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                return times
+            try:
+                times += [f.time for f in packet.decode() if not f.is_corrupt]
+            except av.error.FFmpegError:
+                continue
+
+
+def run(folder, embedder, prompts, output, **settings):
+    config = ExtractionConfig(face="whole_frame", batch_frames=7, **settings)
+    result = extract(
+        [folder], embedder=embedder, config=config, prompt_sets=[prompts], output=output
+    )
+    interviews = pd.read_parquet(output / "interviews.parquet").set_index("interview")
+    return result, interviews, pd.read_parquet(output / "segments.parquet")
+
+
+def test_every_kind_of_damage_in_one_cohort(make, embedder, prompts, tmp_path):
+    make("sub-00.mp4")
+    cut(make("sub-01.mp4", options=FAST_START), 0.6)
+    cut(make("sub-02.mkv"), 0.6)
+    noise(make("sub-03.mkv"), start=0.4, length=3000)
+    noise(make("sub-04.mp4", options=FAST_START), start=0.4, length=3000)
+    make("sub-05.mp4").write_bytes(b"")
+    cut(make("sub-06.mp4"), 0.6)
+    sound_only(tmp_path / "in" / "sub-07.mp4")
+    Image.new("RGB", (64, 48)).save(tmp_path / "in" / "sub-08.jpg")
+    (tmp_path / "in" / "sub-08.jpg").rename(tmp_path / "in" / "sub-08.mp4")
+    result, interviews, segments = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
+    failed = ["sub-05", "sub-06", "sub-07", "sub-08"]
+    assert interviews["status"].to_dict() == {
+        "sub-00": "ok",
+        **dict.fromkeys(["sub-01", "sub-02", "sub-03", "sub-04"], "partial"),
+        **dict.fromkeys(failed, "failed"),
+    }
+    assert (result.n_failed, result.n_partial) == (4, 4)
+    for name, word in (
+        ("sub-01", "before the duration in its header"),
+        ("sub-02", "before the duration in its header"),
+        ("sub-03", "steady, but for 0.5 s there are none"),
+        ("sub-04", "damaged packets or pictures skipped"),
+        ("sub-05", "0 bytes"),
+        ("sub-06", "moov"),
+        ("sub-07", "sound"),
+        ("sub-08", "not a video"),
+    ):
+        assert re.search(word, interviews.loc[name, "reason"]), interviews.loc[name, "reason"]
+    # What follows the damage is there too: the last of six windows of 2 s.
+    for name in ("sub-03", "sub-04"):
+        rows = segments[segments["interview"] == name]
+        assert rows["segment"].tolist() == list(range(6))
+        assert rows["status"].iloc[-1] == "ok"
+    assert not set(failed) & set(segments["interview"])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_nothing_of_the_readable_part_is_lost(make, embedder, prompts, tmp_path, ending, share):
+    path = cut(make(f"sub-01.{ending}", options=FAST_START if ending == "mp4" else None), share)
+    times = decodable(path)
+    _, interviews, segments = run(path, embedder, prompts, tmp_path / "f")
+    end = max(times) + 0.04
+    assert interviews.loc["sub-01", "seconds"] == pytest.approx(end - times[0], abs=1e-3)
+    assert segments["onset"].iloc[-1] + segments["duration"].iloc[-1] >= end - 1.0 - 1e-3
+    assert set(segments["status"]) == {"ok"}
+    slots = {round(t * 5) for t in times if abs(t * 5 - round(t * 5)) < 0.11}
+    assert segments["n_frames"].sum() >= sum(
+        slot / 5 < segments["onset"].iloc[-1] + segments["duration"].iloc[-1] - 1e-3
+        for slot in slots
+    )
+
+
+def test_a_hole_is_a_segment_with_its_reason(make, embedder, prompts, tmp_path):
+    path = make("sub-01.mkv")
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size, p.pts) for p in container.demux(video=0) if p.size]
+    content = bytearray(path.read_bytes())
+    for place, size, pts in packets:
+        if 4000 <= pts < 6000:
+            # The container's own header of a block, about 8 bytes, is left alone.
+            content[place + 8 : place + size] = bytes(size - 8)
+    path.write_bytes(content)
+    _, interviews, segments = run(path, embedder, prompts, tmp_path / "f")
+    hole = segments[segments["segment"] == 2].iloc[0]
+    assert hole["status"] == "decode_error"
+    assert re.search(r"frames could be read; damaged packets or pictures: \d+", hole["reason"])
+    scores = segments.filter(regex="^(emotion|cosine)_")
+    assert scores.loc[hole.name].isna().all()
+    assert segments["status"].tolist() == ["ok", "ok", "decode_error", "ok", "ok", "ok"]
+    assert (segments.loc[segments["status"] == "ok", "reason"] == "").all()
+    assert interviews.loc["sub-01", "status"] == "partial"
+
+
+def test_a_decoder_that_hangs_does_not_stop_the_cohort(
+    make, embedder, prompts, tmp_path, monkeypatch
+):
+    import threading
+
+    from emoclip_clinical.features.decoding import VideoSampler
+
+    for name in ("sub-01.mp4", "sub-02.mp4", "sub-03.mp4"):
+        make(name, count=150)
+    whole = VideoSampler._decoded
+    never = threading.Event()
+
+    def hanging(self):
+        for i, frame in enumerate(whole(self)):
+            if self.path.stem == "sub-02" and i == 110:
+                never.wait()
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", hanging)
+    result, interviews, segments = run(
+        tmp_path / "in", embedder, prompts, tmp_path / "f", stall_seconds=0.5
+    )
+    never.set()
+    assert interviews["status"].tolist() == ["ok", "partial", "ok"]
+    assert "gave no picture" in interviews.loc["sub-02", "reason"]
+    assert (segments["interview"] == "sub-02").sum() == 2
+    # It may have been the disk: the next run tries again.
+    monkeypatch.undo()
+    again, interviews, _ = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
+    assert (result.n_kept, again.n_kept) == (0, 2)
+    assert set(interviews["status"]) == {"ok"}
