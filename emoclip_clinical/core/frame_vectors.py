@@ -82,6 +82,8 @@ class FrameVectors:
             Naming every such clip.
         """
         missing = [w for w in wanted if not self._has(w)]
+        # Nobody adds to the cache before everybody has looked, or the parts would not fit together.
+        world.wait()
         own = missing[world.part(len(missing))] if self._cache is not None else missing
         faults: list[str] = []
         for start in range(0, len(own), 32):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,10 +148,13 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device must be auto, cpu, cuda or cuda:<number>, got {name!r}")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name.startswith("cuda") and n_gpus == 0:
         raise InputError(f"device {name!r} was asked for, but torch sees no GPU on this machine")
+    if name.startswith("cuda:") and int(name[5:]) >= n_gpus:
+        raise InputError(f"device {name!r} was asked for; GPUs here count from 0 to {n_gpus - 1}")
     return torch.device(name)
 
 

@@ -21,7 +21,7 @@ from emoclip_clinical.core.datasets.validation import cut_validation
 from emoclip_clinical.core.distributed import World, joined_world, own_device
 from emoclip_clinical.core.model import build_model, derived_seed, resolve_device
 from emoclip_clinical.core.training_config import WITHOUT_INFLUENCE, TrainingConfig
-from emoclip_clinical.core.training_data import clip_sha256
+from emoclip_clinical.core.training_data import clip_sha256, short_hashes
 from emoclip_clinical.core.training_log import TrainingLog
 from emoclip_clinical.core.training_run import Epoch, Run
 from emoclip_clinical.core.training_selection import TEST_DATA_WARNING, Selected
@@ -145,6 +145,7 @@ def train(
             data,
             built=built,
             training=training,
+            tower=model.tower,
             sampling=Sampling.of(model, built.preprocessing),
             seed=seed,
             world=world,
@@ -170,6 +171,9 @@ def train(
                 **_card(run, data, epochs=epochs, selected=selected, warnings=warnings),
                 **{k: identity[k] for k in ("seed", "clips_sha256", "prompts_sha256")},
                 "training": training.model_dump(mode="json"),
+                "training_clips": short_hashes(
+                    data.contents[: len(data.learn) + len(data.validate)]
+                ),
                 "training_people": hash_people(
                     [c.group for c in seen], salt=str(identity["clips_sha256"])
                 ).as_card(),

@@ -18,6 +18,8 @@ from emoclip_clinical.records import InputError, Progress, no_progress
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
+SHORT_HASH_DIGITS = 16
+
 
 class ClipFrames:
     """The prepared frames of a list of clips, decoded by threads and kept while memory allows.
@@ -120,3 +122,8 @@ def clip_sha256(path: Path) -> str:
     for picture in frame_files(path):
         digest.update(f"{picture.name}\0{file_sha256(picture)}\n".encode())
     return digest.hexdigest()
+
+
+def short_hashes(contents: Iterable[str]) -> list[str]:
+    """Return the beginnings of clips' SHA-256, sorted and each once: enough to know a clip by."""
+    return sorted({content[:SHORT_HASH_DIGITS] for content in contents})

@@ -14,6 +14,7 @@ import torch
 from emoclip_clinical.core.augmentation import augment
 from emoclip_clinical.core.clip_reading import Sampling
 from emoclip_clinical.core.clips import Clip
+from emoclip_clinical.core.config import TowerConfig
 from emoclip_clinical.core.distributed import World
 from emoclip_clinical.core.frame_cache import FrameCache, entry_key
 from emoclip_clinical.core.frame_vectors import PLAIN, FrameVectors
@@ -79,6 +80,8 @@ class TrainingSides:
         The model, on its device.
     training : TrainingConfig
         How.
+    tower : TowerConfig
+        What the model's towers were built from.
     sampling : Sampling
         What of each clip is seen.
     seed : int
@@ -95,6 +98,7 @@ class TrainingSides:
         *,
         built: BuiltModel,
         training: TrainingConfig,
+        tower: TowerConfig,
         sampling: Sampling,
         seed: int,
         world: World,
@@ -105,6 +109,7 @@ class TrainingSides:
         self._preprocessing = built.preprocessing
         self._tokenizer = built.tokenizer
         self._training = training
+        self._architecture = (tower.name, tower.definition)
         self._sampling = sampling
         self._seed = seed
         self._world = world
@@ -262,6 +267,8 @@ class TrainingSides:
         if self._cache_folder is not None and not self._training.frame_epochs:
             cache = FrameCache(self._cache_folder, gigabytes=self._training.cache_gigabytes)
         common = {
+            # Weights and printed modules do not show all that a tower computes: its pooling, say.
+            "architecture": self._architecture,
             "tower": tower_sha256(self._model),
             "preprocessing": self._preprocessing.to_card(),
             "sampling": asdict(self._sampling),

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emoclip_clinical.core.checkpoint import read_card
-from emoclip_clinical.core.evaluation.config import EvaluationConfig, trains_its_own
+from emoclip_clinical.core.evaluation.config import (
+    EvaluationConfig,
+    trains_its_own,
+    trains_on_judged_source,
+)
 from emoclip_clinical.core.evaluation.predictions import pool
 from emoclip_clinical.core.evaluation.result import Evaluation, Variant
 from emoclip_clinical.core.evaluation.writing import write_evaluation
 from emoclip_clinical.core.training import clips_digest
+from emoclip_clinical.core.training_data import clip_sha256, short_hashes
 from emoclip_clinical.features.prompt_sets import load_prompt_sets, prompt_set_hash
 from emoclip_clinical.people import known_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
@@ -101,7 +106,7 @@ def run_evaluate(
         found.warnings += fold.data.warnings
         for prompt_set in prompt_sets:
             TASKS[config.task](bench, fold, prompt_set, found)
-    found.warnings += _people_warnings(models, folds)
+    found.warnings += _clip_warnings(models, folds) + _people_warnings(models, folds)
     evaluation = _evaluation(study, config, found, models, prompt_sets)
     folder = (output or study.folder / OUTPUT_FOLDER) / config.task
     write_evaluation(evaluation, folder)
@@ -163,7 +168,7 @@ def load_folds(study: Study, config: EvaluationConfig) -> list[Fold]:
     # A source that names its own fold is that fold alone.
     named = clip_source(source).fold
     wanted = config.folds or ((named,) if named else there)
-    apart = config.train_each_fold and config.task in ("zero_shot", "compound", "out_of_vocabulary")
+    apart = config.train_each_fold and not trains_on_judged_source(config)
     folds: list[Fold] = []
     faults = []
     for number in wanted or (None,):
@@ -213,6 +218,21 @@ def evaluation_inputs(
         if fold.training is not None:
             inputs[f"training clips{suffix}"] = clips_digest(fold.training.clips)
     return inputs | {f"prompts {p.name}": prompt_set_hash(p) for p in prompt_sets}
+
+
+def _clip_warnings(models: JudgedModels, folds: Sequence[Fold]) -> list[str]:
+    """Say how many of the test clips the study's own model was trained on, by their content."""
+    known = frozenset((models.own_card or {}).get("training_clips", ()))
+    if not known:
+        return []
+    test = {c.path for fold in folds for c in fold.data.clips if c.split == "test"}
+    seen = sum(content in known for p in test for content in short_hashes([clip_sha256(p)]))
+    if not seen:
+        return []
+    return [
+        f"{seen} of {len(test)} test clips are among those that the model was trained on, byte for "
+        "byte: these figures are too good"
+    ]
 
 
 def _people_warnings(models: JudgedModels, folds: Sequence[Fold]) -> list[str]:

@@ -222,6 +222,14 @@ def out_of_vocabulary(bench: Bench, fold: Fold, prompts: PromptSet, found: Found
     judged = bench.model(fold)
     config = bench.config
     texts = class_texts(judged.embedder, prompts, compounds={})
+    here = {*texts.singles, *bench.labels}
+    if faults := [
+        f"evaluation.unknown_classes must name classes of the prompt set or labels of the clips, "
+        f"got {name!r}"
+        for name in config.unknown_classes
+        if name not in here
+    ]:
+        raise InputError(faults)
     known = [s for s in texts.singles if s not in config.unknown_classes]
     rows = [texts.singles.index(s) for s in known]
     test, places = test_clips(fold.data)

@@ -171,3 +171,20 @@ def test_views_are_encoded_once_and_drawn_by_epoch(
     assert not np.array_equal(once[:, 0], plain[:, 0])
     # Three views of 11 training clips, 3 plain validation clips, then 11 plain training clips.
     assert len(list((tmp_path / "frames").rglob("*.frames"))) == 3 * 11 + 3 + 11
+
+
+def test_towers_with_equal_weights_that_compute_otherwise_share_nothing(
+    shade_clips: list[Clip], vit_model: ModelConfig, tmp_path: Path
+) -> None:
+    definition = dict(vit_model.tower.definition or {})
+    curves = {}
+    for pool in ("tok", "avg"):
+        vision = {**definition["vision_cfg"], "pool_type": pool}
+        tower = vit_model.tower.model_copy(
+            update={"definition": {**definition, "vision_cfg": vision}}
+        )
+        model = vit_model.model_copy(update={"tower": tower})
+        curves[pool] = _curve(shade_clips, model, tmp_path / pool, cache_folder=tmp_path / "frames")
+    alone = _curve(shade_clips, model, tmp_path / "alone", cache_folder=tmp_path / "own")
+    np.testing.assert_array_equal(curves["avg"], alone)
+    assert not np.array_equal(curves["tok"], curves["avg"])

@@ -147,8 +147,12 @@ def test_towers_that_can_not_be_had(tower: TowerConfig, message: str) -> None:
 
 def test_devices() -> None:
     assert resolve_device("cpu").type == "cpu"
-    with pytest.raises(InputError, match="device must be auto, cpu or cuda, got 'tpu'"):
+    with pytest.raises(InputError, match=r"device must be auto, cpu, cuda or .*got 'tpu'"):
         resolve_device("tpu")
+    with pytest.raises(InputError, match="got 'cuda:x'"):
+        resolve_device("cuda:x")
+    with pytest.raises(InputError, match=r"no GPU|GPUs here count from 0"):
+        resolve_device("cuda:99")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no GPU"):
             resolve_device("cuda")

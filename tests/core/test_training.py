@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,8 @@ def test_it_learns_what_captions_say(
     assert [e["stage"] for e in curve] == ["frames"] * 8 + ["clips"] * 4
     assert curve[7]["training_loss"] < curve[0]["training_loss"]
     assert card["vocabulary"] == ["a", "bright", "dark", "middle", "picture"]
+    learned = [c.path.read_bytes() for c in clips if c.split != "test"]
+    assert card["training_clips"] == sorted({sha256(b).hexdigest()[:16] for b in learned})
     prompts = PromptSet("shades", {s: (f"a {s} picture",) for s in SHADES})
     held_out = [c for c in clips if c.split == "test"]
     result = classify(load_model(tmp_path, device="cpu"), held_out, prompts)

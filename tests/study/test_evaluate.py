@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ from sklearn.metrics import balanced_accuracy_score
 
 from emoclip_clinical.core.checkpoint import save_checkpoint
 from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.evaluation.config import EvaluationConfig
 from emoclip_clinical.core.model import build_model
 from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError
-from emoclip_clinical.study.evaluate import Evaluated, is_evaluated, run_evaluate
+from emoclip_clinical.study.evaluate import Evaluated, is_evaluated, load_folds, run_evaluate
 from emoclip_clinical.study.protocol import Study, open_study
 
 LABELS = ("anger", "fear", "sadness", "surprise", "anger_fear", "fear_sadness", "anger_sadness")
@@ -169,6 +171,10 @@ def test_what_is_evaluated_is_known_and_changes_are_seen(folder: Path) -> None:
         ({"prompts": ["basic_seven", "basic_seven"]}, "two prompt sets are called 'basic_seven'"),
         ({"task": "leave_one_class_out", "held_out": ["joy"]}, "got 'joy'"),
         ({"data": "other.csv"}, "other.csv"),
+        (
+            {"task": "out_of_vocabulary", "unknown_classes": ["fear", "contemt"]},
+            "unknown_classes must name .* got 'contemt'",
+        ),
     ],
 )
 def test_refusals(folder: Path, tmp_path: Path, settings: dict[str, object], message: str) -> None:
@@ -193,6 +199,32 @@ def test_people_whom_the_model_was_trained_on_are_named(
     assert "(test1, test3)" in warning
     clean = run_evaluate(study, output=tmp_path, device="cpu")
     assert not any("training clips" in w for w in clean.evaluation.warnings)
+
+
+def test_clips_that_the_model_was_trained_on_are_counted(
+    folder: Path, tmp_path: Path, small_model: ModelConfig
+) -> None:
+    table = pd.read_csv(folder / "clips.csv")
+    test = table[table["split"] == "test"]["path"].iloc[:3]
+    contents = [hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in test]
+    save_checkpoint(
+        tmp_path / "model",
+        built=build_model(small_model, seed=1),
+        config=small_model,
+        card={"training_clips": [content[:16] for content in contents]},
+    )
+    study = opened(folder)
+    leaky = run_evaluate(study, model_folder=tmp_path / "model", output=tmp_path, device="cpu")
+    assert any(w.startswith("3 of 14 test clips are among") for w in leaky.evaluation.warnings)
+
+
+def test_a_linear_probe_with_a_model_for_each_fold_trains_it(folder: Path, tmp_path: Path) -> None:
+    study = opened(folder, task="supervised", method="linear_probe", train_each_fold=True)
+    (fold,) = load_folds(study, study.protocol.evaluation or EvaluationConfig())
+    assert fold.training is not None
+    by_text = opened(folder, task="supervised", train_each_fold=True)
+    (fold,) = load_folds(by_text, by_text.protocol.evaluation or EvaluationConfig())
+    assert fold.training is None
 
 
 def test_a_task_that_trains_takes_no_model(folder: Path, tmp_path: Path) -> None:

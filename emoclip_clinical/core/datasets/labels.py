@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from emoclip_clinical.core.datasets.conventions import class_name, known_labels
@@ -36,7 +37,7 @@ def numbered_labels(
     faults = []
     found = set()
     for text, where in numbers:
-        value = int(text) if text.lstrip("-").isdecimal() else None
+        value = int(text) if re.fullmatch(r"-?\d+", text) else None
         if value is None or not first <= value <= last:
             faults.append(
                 f"label must be an integer from {first} to {last}, got {text!r} ({where})"

@@ -160,8 +160,10 @@ class EvaluationConfig(Settings):
 
 def trains_its_own(config: EvaluationConfig) -> bool:
     """Say whether an evaluation trains models of its own, so that the study's is not needed."""
-    return (
-        config.train_each_fold
-        or config.task == "leave_one_class_out"
-        or (config.task == "supervised" and config.method == "class_descriptions")
-    )
+    return config.train_each_fold or trains_on_judged_source(config)
+
+
+def trains_on_judged_source(config: EvaluationConfig) -> bool:
+    """Say whether a task's models are trained on the training clips of the source they judge."""
+    by_description = config.task == "supervised" and config.method == "class_descriptions"
+    return by_description or config.task == "leave_one_class_out"

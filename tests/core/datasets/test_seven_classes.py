@@ -65,7 +65,7 @@ def test_dfew_faults(
     labels = dfew / "EmoLabel_DataSplit"
     rows = [("video_name", "label"), *((i + 1, i) for i in range(7))]
     write_rows(labels / "train(single-labeled)/set_1.csv", rows, separator=",")
-    rows = [("video_name", "label"), (8, 9), (9, "Sad"), (10, "2.5"), (99, 1), (8, 1)]
+    rows = [("video_name", "label"), (8, 9), (9, "Sad"), (10, "2.5"), (99, 1), (8, 1), (11, "--5")]
     write_rows(labels / "test(single-labeled)/set_1.csv", rows, separator=",")
     faults = faults_of(dfew, layout="dfew", fold=1)
     for expected in (
@@ -73,11 +73,12 @@ def test_dfew_faults(
         "label must be an integer from 1 to 7, got '0' (row 2 of set_1.csv of train)",
         "got '9' (row 2 of set_1.csv of test)",
         "got 'Sad' (row 3 of set_1.csv of test)",
+        "got '--5' (row 7 of set_1.csv of test)",
         "got '2.5' (row 4 of set_1.csv of test)",
         "DFEW_Frame_Face/00099 (row 5 of set_1.csv of test)",
     ):
         assert any(expected in fault for fault in faults), expected
-    assert len(faults) == 6
+    assert len(faults) == 7
 
 
 def test_a_clip_in_both_splits_is_refused(

@@ -213,6 +213,12 @@ class TestLeaveOneClassOut:
         assert [c.label for c in left if c.split != "test"] == ["anger", "joy"]
         assert [c.label for c in only_class(clips[3:5], "fear")] == ["fear", ""]
 
+    def test_compounds_with_a_part_that_no_prompt_describes(self, make_clips: MakeClips) -> None:
+        labels = ("boredom_fear", "fear_boredom", "boredom_joy", "fearless_boredom", "")
+        clips = make_clips([(label, "", "train") for label in labels])
+        left = without_class(clips, "fear", singles=SINGLES)
+        assert [c.label for c in left] == ["boredom_joy", "fearless_boredom", ""]
+
     def test_gathered_recalls_and_the_official_figure(self) -> None:
         rng = np.random.default_rng(0)
         runs, uars, official = [], [], []
