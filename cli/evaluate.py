@@ -56,14 +56,17 @@ def command(
     from emoclip_clinical.study.protocol import open_study
     from emoclip_clinical.study.shipped import protocol_path
 
+    settings = given(
+        evaluation__data=os.path.relpath(data, study) if data else None,
+        evaluation__task=task,
+        seed=seed,
+    )
+    if (data or task) and not any(key.startswith("evaluation.published") for key in set_):
+        settings["evaluation.published"] = None  # what was published is of other clips or tasks
     opened = open_study(
         study,
         overrides=set_,
-        settings=given(
-            evaluation__data=os.path.relpath(data, study) if data else None,
-            evaluation__task=task,
-            seed=seed,
-        ),
+        settings=settings,
         protocol_file=protocol_path(protocol) if protocol else None,
     )
     with progress_bars() as progress:

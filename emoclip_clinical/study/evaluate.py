@@ -43,7 +43,8 @@ class Evaluated:
     Attributes
     ----------
     folder : Path
-        ``evaluation/<task>``.
+        ``evaluation/<task>``, or ``evaluation/<protocol>/<task>`` of another protocol than the
+        study's own.
     evaluation : Evaluation
         What was found.
     """
@@ -73,7 +74,8 @@ def run_evaluate(
     prompts : sequence of str
         Names or files of prompt sets, instead of the protocol's; files from the present folder.
     output : Path, optional
-        Another folder than the study's ``evaluation``; the task's own lies in it.
+        Another folder than the study's ``evaluation`` (``evaluation/<protocol>`` of another
+        protocol than its own); the task's own lies in it.
     device : str
         `auto`, `cpu` or `cuda[:k]`.
     now : callable
@@ -108,7 +110,7 @@ def run_evaluate(
             TASKS[config.task](bench, fold, prompt_set, found)
     found.warnings += _clip_warnings(models, folds) + _people_warnings(models, folds)
     evaluation = _evaluation(study, config, found, models, prompt_sets)
-    folder = (output or study.folder / OUTPUT_FOLDER) / config.task
+    folder = (output or _results(study)) / config.task
     write_evaluation(evaluation, folder)
     origin = provenance(
         command="evaluate",
@@ -127,7 +129,7 @@ def is_evaluated(study: Study) -> bool:
     """Say whether the task's folder holds a result of the present inputs, settings and model."""
     protocol = study.protocol
     config = protocol.evaluation or EvaluationConfig()
-    folder = study.folder / OUTPUT_FOLDER / config.task
+    folder = _results(study) / config.task
     try:
         found = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -146,6 +148,11 @@ def is_evaluated(study: Study) -> bool:
     prompt_sets = _prompt_sets(study, config, ())
     inputs = evaluation_inputs(load_folds(study, config), prompt_sets)
     return bool(found.get("inputs") == inputs)
+
+
+def _results(study: Study) -> Path:
+    """Return the folder of the protocol's results: no protocol overwrites those of another."""
+    return study.folder / OUTPUT_FOLDER / study.variant
 
 
 def load_folds(study: Study, config: EvaluationConfig) -> list[Fold]:

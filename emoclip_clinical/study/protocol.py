@@ -70,10 +70,13 @@ class Study:
         All of the protocol's paths are relative to it.
     protocol : Protocol
         The settings, overrides applied.
+    variant : str
+        Name of the protocol's file where it is not the study's protocol.yaml; else empty.
     """
 
     folder: Path
     protocol: Protocol
+    variant: str = ""
 
     def path(self, relative: str) -> Path:
         """Return a path of the protocol, from the study's folder."""
@@ -156,7 +159,7 @@ def open_study(
     faults += _missing_files(folder, raw, needs, path.name, lines)
     if faults or protocol is None:
         raise InputError(faults)
-    return Study(folder, protocol)
+    return Study(folder, protocol, "" if path.name == PROTOCOL_FILE else path.stem)
 
 
 def _read_yaml(path: Path) -> CommentedMap:

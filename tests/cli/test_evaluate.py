@@ -145,3 +145,17 @@ def test_run_judges_a_study_without_interviews_once(study: Path) -> None:
     assert refused.exit_code == 2
     assert "data.ratings" in refused.output
     (study / "interviews").rmdir()
+
+
+def test_another_protocol_has_results_of_its_own_and_no_other_data_s_figures(study: Path) -> None:
+    (study / "other.yaml").write_text(
+        "model: {name: small}\nevaluation: {prompts: [basic_seven], published: {uar: 12.34, "
+        "source: somewhere}}\n"
+    )
+    plain = evaluate(study, "--protocol", study / "other.yaml")
+    assert plain.exit_code == 0, plain.output
+    assert "12.34" in plain.stdout
+    assert (study / "evaluation" / "other" / "zero_shot" / "metrics.json").is_file()
+    own = evaluate(study, "--protocol", study / "other.yaml", "--data", study / "clips.csv")
+    assert own.exit_code == 0, own.output
+    assert "12.34" not in own.stdout

@@ -182,7 +182,7 @@ def test_it_runs(name: str, study: Path, tmp_path: Path, monkeypatch: pytest.Mon
     record = json.loads(result.stdout)
     task = open_study(tmp_path, protocol_file=protocol_path(name)).protocol.evaluation
     assert task is not None
-    folder = tmp_path / "evaluation" / task.task
+    folder = tmp_path / "evaluation" / name / task.task
     assert json.loads((folder / "metrics.json").read_text()) == record
     first = record["variants"][0]
     assert 0 <= first["pooled"]["uar"]["value"] <= 1

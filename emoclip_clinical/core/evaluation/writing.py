@@ -57,7 +57,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     evaluation : Evaluation
         The result.
     folder : Path
-        ``evaluation/<task>``; made where it is missing.
+        Of the task; made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     predictions = pd.concat([prediction_table(v) for v in evaluation.variants])
