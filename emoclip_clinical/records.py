@@ -164,6 +164,47 @@ class FeatureTable:
 
 
 @dataclass(frozen=True)
+class SegmentBags:
+    """The segments of each visit, visits one after the other.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_segments, n_dimensions)
+        Embeddings, float32; no NaN.
+    starts : ndarray of int, shape (n_visits + 1,)
+        Visit k has the rows from ``starts[k]`` up to ``starts[k + 1]``, at least one.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    @property
+    def n_visits(self) -> int:
+        """Number of visits."""
+        return len(self.starts) - 1
+
+    @property
+    def visit(self) -> np.ndarray:
+        """Visit of each segment, of shape (n_segments,)."""
+        return self.starts[1:].searchsorted(range(len(self.values)), side="right")
+
+    def take(self, visits: np.ndarray) -> SegmentBags:
+        """Return the bags of some visits, in the given order.
+
+        Parameters
+        ----------
+        visits : ndarray of int, shape (n_chosen,)
+        """
+        sizes = (self.starts[1:] - self.starts[:-1])[visits]
+        ends = sizes.cumsum()
+        starts = self.starts[:1].repeat(len(visits) + 1)
+        starts[1:] = ends
+        # Within a visit rows count up from its first one.
+        rows = (self.starts[visits] - (ends - sizes)).repeat(sizes) + range(int(sizes.sum()))
+        return SegmentBags(self.values[rows], starts)
+
+
+@dataclass(frozen=True)
 class Ratings:
     """One rated target: one row a visit, in scale points.
 
@@ -233,6 +274,9 @@ class CrossValidation:
         1 / number of visits of the row's subject.
     chosen : tuple of dict
         For each repeat and fold, in that order: the hyper-parameters that inner tuning chose.
+    dropped : ndarray of int, shape (n_repeats, n_folds), or None
+        Number of the subject (in the order of ``participant_id``) that each fold leaves out of
+        training beside the held-out ones; None where the scheme leaves out nobody.
     """
 
     target: str
@@ -243,3 +287,4 @@ class CrossValidation:
     fold: np.ndarray
     weight: np.ndarray
     chosen: tuple[Mapping[str, float], ...]
+    dropped: np.ndarray | None = None

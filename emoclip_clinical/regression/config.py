@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Scheme = Literal[
+    "repeated_kfold",
+    "balanced_kfold",
+    "leave_one_subject_out",
+    "rebalanced_leave_one_subject_out",
+    "leave_one_site_out",
+]
+"""Outer cross-validation; see `regression.folds`."""
+ModelName = Literal[
+    "ridge",
+    "kernel_ridge",
+    "gaussian_process",
+    "elastic_net",
+    "pls",
+    "svr",
+    "random_forest",
+    "gradient_boosting",
+    "ordinal",
+    "mlp_probe",
+    "attention_pooling",
+]
+"""What estimates ratings; see `regression.models.catalogue`."""
 
 DEFAULT_ALPHAS = tuple(round(10 ** (-1 + 2 * k / 3), 6) for k in range(10))
 """Ten ridge penalties from 0.1 to 100,000, evenly spaced in their logarithm."""
@@ -20,16 +43,44 @@ class RegressionConfig(BaseModel):
         min_length=1,
         description="Names of the scale registry, sums of items (N1+N3), or rating columns.",
     )
-    model: Literal["ridge"] = Field(
-        default="ridge", description="Estimator; ridge on standardised features."
+    model: ModelName = Field(
+        default="ridge", description="Estimator; regression.models says what each one is."
+    )
+    compare: tuple[ModelName, ...] = Field(
+        default=(), description="Other models to run beside it on the same folds, without a test."
     )
     alphas: tuple[float, ...] = Field(
         default=DEFAULT_ALPHAS,
         min_length=1,
         description="Ridge penalties that inner tuning chooses from; features are standardised.",
     )
-    cv: Literal["repeated_kfold", "leave_one_subject_out"] = Field(
+    cv: Scheme = Field(
         default="repeated_kfold", description="Outer cross-validation; subjects are never split."
+    )
+    site: str | None = Field(
+        default=None,
+        description="Rating column with the site: folds are balanced over sites, ratings permuted "
+        "within them. leave_one_site_out takes a column `site` where none is named.",
+    )
+    confounds: tuple[str, ...] = Field(
+        default=(), description="Rating columns to compare the video with, alone and together."
+    )
+    remove_confounds: bool = Field(
+        default=False,
+        description="Remove the confounds from the features, inside each training fold.",
+    )
+    subgroups: tuple[str, ...] = Field(
+        default=(),
+        description="Rating columns of subgroups; none: those named sex, gender, age and the site.",
+    )
+    importance: bool = Field(
+        default=True, description="Permutation importance of the features, by emotion, over folds."
+    )
+    jobs: int = Field(
+        default=2,
+        ge=1,
+        description="Processes for permutations that share no linear algebra; results do not "
+        "depend on it.",
     )
     folds: int = Field(default=5, ge=2, description="Outer folds, in subjects.")
     repeats: int = Field(default=20, ge=1, description="Repetitions with new random folds.")
@@ -39,6 +90,11 @@ class RegressionConfig(BaseModel):
     )
     bootstrap: int = Field(
         default=2000, ge=0, description="Resamples of subjects for the interval; 0 leaves it out."
+    )
+    interval: Literal["folds", "bootstrap"] = Field(
+        default="folds",
+        description="Headline interval: of the mean r within folds, over new training sets; or of "
+        "the pooled r, subjects resampled and fitted models kept, which is too narrow.",
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the interval.")
     prediction_level: float = Field(
@@ -72,6 +128,27 @@ class RegressionConfig(BaseModel):
         if not all(0 < a < float("inf") for a in alphas) or len(set(alphas)) < len(alphas):
             raise ValueError("alphas must be different, finite and above 0")
         return alphas
+
+    @field_validator("confounds", "subgroups", "compare")
+    @classmethod
+    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or not all(n.strip() for n in names):
+            raise ValueError("names must be different and not empty")
+        return names
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RegressionConfig:
+        if self.remove_confounds and not self.confounds:
+            raise ValueError("remove_confounds needs confounds")
+        if self.model in self.compare:
+            raise ValueError(f"compare names the model itself, {self.model}")
+        bags = {"mlp_probe", "attention_pooling"} & {self.model, *self.compare}
+        if self.remove_confounds and bags:
+            raise ValueError(
+                f"confounds are removed from pooled features, {', '.join(sorted(bags))} reads "
+                "segments"
+            )
+        return self
 
     @field_validator("targets")
     @classmethod

@@ -10,10 +10,19 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.supplement import Supplement
+from emoclip_clinical.regression.supplement_record import supplement_record
 
 
-def metrics_record(estimate: Estimate) -> dict[str, object]:
-    """Return the content of ``metrics.json``; what is not defined is None."""
+def metrics_record(estimate: Estimate, more: Supplement | None = None) -> dict[str, object]:
+    """Return the content of ``metrics.json``; what is not defined is None.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    more : Supplement, optional
+        What stands beside it; its sections are left out where it is not given.
+    """
     design, config, m = estimate.design, estimate.config, estimate.metrics
     fold = estimate.cross_validation.fold
     return {
@@ -28,12 +37,19 @@ def metrics_record(estimate: Estimate) -> dict[str, object]:
             "folds": int(fold.max()) + 1,
             "repeats": len(fold),
             "groups": "participant_id",
+            "site": config.site,
+            "confounds_removed": list(config.confounds) if config.remove_confounds else [],
         },
         "pearson_r": {
             "pooled": m.pearson_pooled,
             "fold_mean": m.pearson_fold_mean,
             "ci_low": estimate.interval.low,
             "ci_high": estimate.interval.high,
+            "ci_of": estimate.interval_of if estimate.interval.low is not None else None,
+            "ci_method": estimate.interval.method,
+            "pooled_ci_low_conditional": estimate.conditional.low,
+            "pooled_ci_high_conditional": estimate.conditional.high,
+            "pooled_ci_method": estimate.conditional.method,
             "p_permutation": estimate.p_permutation,
             "n_permutations": len(estimate.null),
             "n_exchangeable": estimate.n_exchangeable,
@@ -48,7 +64,8 @@ def metrics_record(estimate: Estimate) -> dict[str, object]:
         "calibration": {"slope": m.calibration_slope, "intercept": m.calibration_intercept},
         "bland_altman": {"bias": m.bias, "low": m.limit_low, "high": m.limit_high},
         "p_adjusted": estimate.p_adjusted,
-        "warnings": list(estimate.warnings),
+        "warnings": [*estimate.warnings, *(more.warnings if more else ())],
+        **(supplement_record(estimate, more) if more else {}),
     }
 
 
@@ -68,7 +85,9 @@ def prediction_table(estimate: Estimate) -> pd.DataFrame:
     )
 
 
-def write_results(estimate: Estimate, folder: str | Path) -> None:
+def write_results(
+    estimate: Estimate, folder: str | Path, *, more: Supplement | None = None
+) -> None:
     """Write the tables and metrics of one target, each file whole or not at all.
 
     Writes ``predictions.csv``, ``folds.csv``, ``metrics.json``, ``permutation_null.csv``,
@@ -81,6 +100,8 @@ def write_results(estimate: Estimate, folder: str | Path) -> None:
         The result.
     folder : path
         ``results/<target>``; made where it is missing.
+    more : Supplement, optional
+        What stands beside it, in ``metrics.json``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +116,9 @@ def write_results(estimate: Estimate, folder: str | Path) -> None:
     }
     for name, table in tables.items():
         _write_whole(folder / name, table.to_csv(index=False, lineterminator="\n"))
-    record = json.dumps(metrics_record(estimate), indent=2, ensure_ascii=False, allow_nan=False)
+    record = json.dumps(
+        metrics_record(estimate, more), indent=2, ensure_ascii=False, allow_nan=False
+    )
     _write_whole(folder / "metrics.json", record + "\n")
 
 

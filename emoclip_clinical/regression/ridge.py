@@ -66,7 +66,7 @@ def decompose(X: np.ndarray, *, weight: np.ndarray) -> TrainingSet:
     """
     if np.isnan(X).any():
         X = filled(X, training_medians(X))
-    mean, scale = _weighted_scale(X, weight)
+    mean, scale = weighted_scale(X, weight)
     A = (X - mean) / scale * np.sqrt(weight)[:, np.newaxis]
     gram = A @ A.T if A.shape[0] < A.shape[1] else A.T @ A
     values, vectors = np.linalg.eigh(gram)
@@ -157,7 +157,14 @@ def tune(
     return np.asarray(np.argmin(error / n_folds, axis=0))
 
 
-def _weighted_scale(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weighted_scale(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and SD of each column, the SD of a constant one infinite.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_train, n_features)
+    weight : ndarray of shape (n_train,)
+    """
     share = weight / weight.sum()
     mean = share @ X
     variance = share @ (X - mean) ** 2

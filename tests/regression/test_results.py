@@ -67,13 +67,19 @@ def test_metrics_have_the_layout_that_was_promised(made, tmp_path):
         "folds": 4,
         "repeats": 2,
         "groups": "participant_id",
+        "site": None,
+        "confounds_removed": [],
     }
     assert list(record["pearson_r"]) == [
-        "pooled", "fold_mean", "ci_low", "ci_high", "p_permutation", "n_permutations",
-        "n_exchangeable",
+        "pooled", "fold_mean", "ci_low", "ci_high", "ci_of", "ci_method",
+        "pooled_ci_low_conditional", "pooled_ci_high_conditional", "pooled_ci_method",
+        "p_permutation", "n_permutations", "n_exchangeable",
     ]  # fmt: skip
     assert record["pearson_r"]["p_permutation"] == made.p_permutation == record["p_adjusted"]
-    assert record["pearson_r"]["ci_low"] < record["pearson_r"]["pooled"]
+    r = record["pearson_r"]
+    assert (r["ci_of"], r["ci_method"]) == ("fold_mean", "corrected t")
+    assert r["ci_low"] < r["fold_mean"] < r["ci_high"]
+    assert r["pooled_ci_low_conditional"] < r["pooled"] < r["pooled_ci_high_conditional"]
 
 
 def test_same_seed_same_bytes(make_design, tmp_path):
@@ -144,7 +150,10 @@ def test_progress_is_told(make_design):
         {"confidence": 1.0},
         {"targets": ()},
         {"targets": ("a", "a")},
-        {"model": "svr"},
+        {"model": "lasso"},
+        {"remove_confounds": True},
+        {"compare": ("ridge",)},
+        {"confounds": ("age", "age")},
         {"fold": 5},
     ],
 )

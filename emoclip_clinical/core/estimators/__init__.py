@@ -1,0 +1,1 @@
+"""Regressors of segment embeddings that need torch; they know no rating scale."""

@@ -1,0 +1,88 @@
+"""Columns of the ratings that an analysis needs beside the target: sites and confounds."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.encoding import encode_covariates
+from emoclip_clinical.regression.nested_ridge import subset
+
+SITE = "site"
+"""Column that leave_one_site_out takes where none is named."""
+MISSING_CONFOUND = "confound"
+"""Stage of visits that lack a confound which is to be removed."""
+
+
+def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None:
+    """Return the site of each visit; None where the analysis knows no sites.
+
+    Raises
+    ------
+    InputError
+        If the column is not there, or a visit has no value in it.
+    """
+    name = config.site or (SITE if config.cv == "leave_one_site_out" else None)
+    if name is None:
+        return None
+    if name not in design.covariates:
+        near = difflib.get_close_matches(name, [str(c) for c in design.covariates.columns], n=4)
+        raise InputError(
+            f"site: there is no rating column {name!r}"
+            + (f"; near names: {', '.join(near)}" if near else "")
+        )
+    column = design.covariates[name]
+    missing = int(column.isna().sum())
+    if missing:
+        raise InputError(f"site: {missing} of {len(column)} visits have no value in {name!r}")
+    return tuple(f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist())
+
+
+def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np.ndarray]:
+    """Return the visits that have every confound to be removed, and these as numbers.
+
+    Returns
+    -------
+    Design
+        The same one where nothing is to be removed.
+    ndarray of shape (n_visits, n_confounds)
+        No columns where nothing is to be removed.
+
+    Raises
+    ------
+    InputError
+        With every fault of the columns.
+    """
+    if not config.remove_confounds:
+        return design, np.empty((len(design.y), 0))
+    encoded = encode_covariates(
+        design.covariates, names=config.confounds, forbidden=(*design.items, design.target)
+    )
+    rows = encoded.complete
+    return (design if rows.all() else _without(design, rows)), encoded.values[rows]
+
+
+def _without(design: Design, rows: np.ndarray) -> Design:
+    """Keep some visits, the others excluded for lack of a confound."""
+    kept, lost = subset(design, rows), design.keys[~rows]
+    gone = lost.assign(stage=MISSING_CONFOUND, reason="a confound to be removed is missing")
+    flow = design.flow.copy()
+    flow.iloc[-1, 1:] = [kept.n_subjects, len(kept.y)]
+    ids = design.rater_ids
+    return replace(
+        kept,
+        excluded=pd.concat([design.excluded, gone], ignore_index=True),
+        flow=flow,
+        prorated=None if design.prorated is None else design.prorated[rows],
+        rater_ids=None if ids is None else tuple(ids[i] for i in np.flatnonzero(rows)),
+        warnings=(
+            *design.warnings,
+            f"{len(lost)} visits without a value in every confound are left out",
+        ),
+    )

@@ -1,0 +1,166 @@
+"""Models that are fitted one rating vector at a time, tuned by inner grouped cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from emoclip_clinical.records import SegmentBags
+from emoclip_clinical.regression.models.base import (
+    FoldResult,
+    Rows,
+    inner_splits,
+    predictor_of,
+    prepared,
+    standardised,
+)
+
+Candidate = Mapping[str, float]
+
+
+class Regressor(Protocol):
+    """A model of standardised features, with given hyper-parameters."""
+
+    def fit(self, Z: np.ndarray, y: np.ndarray, *, weight: np.ndarray) -> Regressor:
+        """Fit to features (n_train, n_features) and ratings (n_train,)."""
+        ...
+
+    def predict(self, Z: np.ndarray) -> np.ndarray:
+        """Return predictions of shape (n_rows,), in scale points."""
+        ...
+
+
+class BagRegressor(Protocol):
+    """A model of the segments of each visit, with given hyper-parameters."""
+
+    def fit(self, bags: SegmentBags, y: np.ndarray, *, weight: np.ndarray) -> BagRegressor:
+        """Fit to visits and their ratings, of shape (n_visits,)."""
+        ...
+
+    def predict(self, bags: SegmentBags) -> np.ndarray:
+        """Return predictions of shape (n_visits,), in scale points."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchModel:
+    """A model of pooled features and the candidates that inner folds choose from.
+
+    Attributes
+    ----------
+    candidates : tuple of mapping
+        Hyper-parameters; of equal ones the first wins.
+    make : callable
+        ``make(candidate, seed)`` returns an unfitted `Regressor`.
+    """
+
+    candidates: tuple[Candidate, ...]
+    make: Callable[[Candidate, int], Regressor]
+    shares: bool = False
+
+    def fit_fold(
+        self,
+        Y: np.ndarray,
+        *,
+        rows: Rows,
+        train: np.ndarray,
+        test: np.ndarray,
+        inner: np.ndarray,
+        seed: int,
+    ) -> FoldResult:
+        """See `Model.fit_fold`."""
+        best = self._tuned(Y, rows, train, inner, seed)
+        Z, Z_test = standardised(*prepared(rows, train, test), rows.weights[train])
+        predicted = np.empty((len(test), Y.shape[1]))
+        fitted = []
+        for column, index in enumerate(best):
+            model = self.make(self.candidates[index], seed)
+            model.fit(Z, Y[train, column], weight=rows.weights[train])
+            predicted[:, column] = model.predict(Z_test)
+            fitted.append(model)
+        slopes = getattr(fitted[0], "coef_", None)
+        is_linear = slopes is not None and hasattr(fitted[0], "intercept_")
+        return FoldResult(
+            predicted=predicted,
+            chosen=self.candidates[best[0]],
+            coefficients=np.asarray(slopes) if is_linear else None,
+            predictor=predictor_of(rows, train, fitted[0].predict),
+        )
+
+    def _tuned(
+        self, Y: np.ndarray, rows: Rows, train: np.ndarray, inner: np.ndarray, seed: int
+    ) -> np.ndarray:
+        error = np.zeros((len(self.candidates), Y.shape[1]))
+        if len(self.candidates) == 1:
+            return np.zeros(Y.shape[1], dtype=np.int64)
+        for fit, held_out, share in inner_splits(rows, train, inner):
+            weight = rows.weights[fit]
+            Z, Z_out = standardised(*prepared(rows, fit, held_out), weight)
+            for index, candidate in enumerate(self.candidates):
+                for column in range(Y.shape[1]):
+                    model = self.make(candidate, seed).fit(Z, Y[fit, column], weight=weight)
+                    residual = model.predict(Z_out) - Y[held_out, column]
+                    error[index, column] += share @ residual**2
+        return np.asarray(np.argmin(error, axis=0))
+
+
+@dataclass(frozen=True)
+class BagModel:
+    """A model of segments and the candidates that inner folds choose from.
+
+    Attributes
+    ----------
+    candidates : tuple of mapping
+        Hyper-parameters; of equal ones the first wins.
+    make : callable
+        ``make(candidate, seed)`` returns an unfitted `BagRegressor`.
+    """
+
+    candidates: tuple[Candidate, ...]
+    make: Callable[[Candidate, int], BagRegressor]
+    shares: bool = False
+
+    def fit_fold(
+        self,
+        Y: np.ndarray,
+        *,
+        rows: Rows,
+        train: np.ndarray,
+        test: np.ndarray,
+        inner: np.ndarray,
+        seed: int,
+    ) -> FoldResult:
+        """See `Model.fit_fold`."""
+        assert rows.bags is not None  # the edge has seen to it
+        predicted = np.empty((len(test), Y.shape[1]))
+        chosen: list[Candidate] = []
+        for column in range(Y.shape[1]):
+            y = Y[:, column]
+            candidate = self._tuned(y, rows, rows.bags, train, inner, seed)
+            model = self.make(candidate, seed)
+            model.fit(rows.bags.take(train), y[train], weight=rows.weights[train])
+            predicted[:, column] = model.predict(rows.bags.take(test))
+            chosen.append(candidate)
+        return FoldResult(predicted=predicted, chosen=chosen[0])
+
+    def _tuned(
+        self,
+        y: np.ndarray,
+        rows: Rows,
+        bags: SegmentBags,
+        train: np.ndarray,
+        inner: np.ndarray,
+        seed: int,
+    ) -> Candidate:
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        error = np.zeros(len(self.candidates))
+        for fit, held_out, share in inner_splits(rows, train, inner):
+            for index, candidate in enumerate(self.candidates):
+                model = self.make(candidate, seed)
+                model.fit(bags.take(fit), y[fit], weight=rows.weights[fit])
+                error[index] += share @ (model.predict(bags.take(held_out)) - y[held_out]) ** 2
+        return self.candidates[int(np.argmin(error))]

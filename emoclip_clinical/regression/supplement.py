@@ -1,0 +1,328 @@
+"""Everything around an estimate: baselines, confounds, quality, visits, raters, subgroups, reach.
+
+The estimate itself is `analysis.estimate`; nothing here changes it. What can not be computed is
+None, with its reason in `Supplement.warnings`. Comparisons with confounds, sensitivity and the
+learning curve use ridge, whatever the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
+from emoclip_clinical.regression.agreement import (
+    BlandAltman,
+    IntraclassCorrelation,
+    bland_altman,
+    intraclass_correlations,
+    item_kappa,
+)
+from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.audit import Audit, audit
+from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
+from emoclip_clinical.regression.comparison import Comparison, compare_models
+from emoclip_clinical.regression.config import ModelName
+from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
+from emoclip_clinical.regression.covariate_columns import SITE
+from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.encoding import encode_covariates
+from emoclip_clinical.regression.importance import (
+    Importance,
+    emotion_groups,
+    permutation_importance,
+)
+from emoclip_clinical.regression.intervals import MetricIntervals, metric_intervals
+from emoclip_clinical.regression.learning_curve import LearningCurve, learning_curve
+from emoclip_clinical.regression.longitudinal import RepeatedVisits, analyse_visits
+from emoclip_clinical.regression.quality import analyse_quality
+from emoclip_clinical.regression.sensitivity import Exclusion, without_each
+from emoclip_clinical.regression.subgroups import Subgroup, subgroups
+
+COVARIATES = ("age", "age_years", "sex", "gender", "site", "medication", "cpz_equivalent")
+"""Rating columns (in any case) that the baseline of covariates takes where none are named."""
+SUBGROUP_COLUMNS = ("sex", "gender", "age", "age_years", "site", "medication")
+ITEM_LEVELS = 12
+"""Ranges of more points than this get no kappa: that is a sum of items."""
+SENSITIVITY_REPEATS = 5
+"""Refits without a site or a subject, and the one with all, repeat the folds no more often."""
+MAXIMUM_GROUPS = 200
+"""More groups of features than this get no permutation importance: single dimensions of an
+embedding mean nothing, and it would take long."""
+
+
+class _Resampling(TypedDict):
+    resamples: int
+    confidence: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Supplement:
+    """What stands beside an estimate.
+
+    Attributes
+    ----------
+    covariates : tuple of str
+        Those of the baseline; named in the config, or found among the columns.
+    confounds, quality : ConfoundAnalysis or None
+        Covariates, and recording quality, alone and beside the video.
+    compared : mapping of str to Comparison
+        Other models less the main one.
+    intervals : MetricIntervals or None
+    agreement : tuple of IntraclassCorrelation
+        ICC(A,1) and ICC(C,1) of the mean prediction with the rating.
+    limits : BlandAltman
+    kappa : float or None
+        Quadratic kappa, where the target is an item.
+    visits : RepeatedVisits or None
+    ceiling : HumanCeiling or None
+    subgroups : tuple of Subgroup
+    sensitivity : tuple of Exclusion
+    curve : LearningCurve
+    importance : tuple of Importance
+    audit : Audit
+    warnings : tuple of str
+    """
+
+    covariates: tuple[str, ...]
+    confounds: ConfoundAnalysis | None
+    quality: ConfoundAnalysis | None
+    compared: Mapping[ModelName, Comparison]
+    intervals: MetricIntervals | None
+    agreement: tuple[IntraclassCorrelation, ...]
+    limits: BlandAltman
+    kappa: float | None
+    visits: RepeatedVisits | None
+    ceiling: HumanCeiling | None
+    subgroups: tuple[Subgroup, ...]
+    sensitivity: tuple[Exclusion, ...]
+    curve: LearningCurve
+    importance: tuple[Importance, ...]
+    audit: Audit
+    warnings: tuple[str, ...]
+
+
+def supplement(
+    made: Estimate, *, quality: pd.DataFrame | None = None, progress: Progress = no_progress
+) -> Supplement:
+    """Compute what stands beside an estimate.
+
+    Parameters
+    ----------
+    made : Estimate
+    quality : DataFrame, optional
+        Recording quality by interview; see `analyse_quality`.
+    progress : callable
+
+    Raises
+    ------
+    InputError
+        If named confounds or subgroups can not be used.
+    """
+    cv, config, seed = made.cross_validation, made.config, made.seed
+    resampling = _Resampling(resamples=config.bootstrap, confidence=config.confidence, seed=seed)
+    found: list[str] = []
+    covariates, confounds = _confounds(made, found, progress)
+    ceiling = _ceiling(made, found)
+    visits = analyse_visits(cv, **resampling)
+    curve = learning_curve(made.design, config=config, seed=seed, progress=progress)
+    refits = _sensitivity(made, progress)
+    for part in (ceiling, visits, curve):
+        found += [] if part is None else part.warnings
+    found += [e.warning for e in refits if e.warning]
+    return Supplement(
+        covariates=covariates,
+        confounds=confounds,
+        quality=_quality(made, quality, found, progress),
+        compared={
+            name: compare_models(cv, other, **resampling) for name, other in made.compared.items()
+        },
+        intervals=metric_intervals(cv, **resampling) if config.bootstrap else None,
+        agreement=_agreement(cv, config.confidence),
+        limits=bland_altman(cv, confidence=config.confidence),
+        kappa=_kappa(made.design, cv),
+        visits=visits,
+        ceiling=ceiling,
+        subgroups=subgroups(
+            cv,
+            covariates=made.design.covariates,
+            names=_subgroup_names(made, found),
+            **resampling,
+        ),
+        sensitivity=refits,
+        curve=curve,
+        importance=_importance(made, found, progress),
+        audit=audit(made),
+        warnings=tuple(found),
+    )
+
+
+def _confounds(
+    made: Estimate, found: list[str], progress: Progress
+) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
+    named = made.config.confounds
+    names = named or tuple(_usable(made.design, COVARIATES))
+    if not names:
+        found.append(
+            "no baseline of covariates: no confounds were named, and no rating column is called "
+            f"{', '.join(COVARIATES)}, with values that vary"
+        )
+        return (), None
+    try:
+        analysis = analyse_confounds(
+            made.design,
+            names=names,
+            fold=made.cross_validation.fold,
+            config=made.config,
+            seed=made.seed,
+            strata=made.sites,
+            progress=progress,
+        )
+    except InputError as error:
+        if named:
+            raise
+        found.append(f"no baseline of covariates: {'; '.join(error.faults)}")
+        return (), None
+    found += analysis.warnings
+    return names, analysis
+
+
+def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
+    """Return the columns of these names that vary and can be encoded."""
+    usable = []
+    for name in map(str, design.covariates.columns):
+        if name.casefold() not in wanted:
+            continue
+        try:
+            encode_covariates(
+                design.covariates, names=[name], forbidden=(*design.items, design.target)
+            )
+        except InputError:
+            continue
+        usable.append(name)
+    return usable
+
+
+def _quality(
+    made: Estimate, quality: pd.DataFrame | None, found: list[str], progress: Progress
+) -> ConfoundAnalysis | None:
+    if quality is None:
+        found.append(
+            "whether recording quality alone predicts the rating is not known: the features come "
+            "without it"
+        )
+        return None
+    try:
+        analysis = analyse_quality(
+            made.design,
+            quality=quality,
+            fold=made.cross_validation.fold,
+            config=made.config,
+            seed=made.seed,
+            strata=made.sites,
+            progress=progress,
+        )
+    except InputError as error:
+        found.append(f"recording quality was not analysed: {'; '.join(error.faults)}")
+        return None
+    if analysis is None:
+        found.append("recording quality does not vary, so that it predicts nothing")
+    else:
+        found += [f"recording quality: {w}" for w in analysis.warnings]
+    return analysis
+
+
+def _agreement(cv: CrossValidation, confidence: float) -> tuple[IntraclassCorrelation, ...]:
+    both = np.column_stack([cv.observed, cv.predicted.mean(axis=0)])
+    return intraclass_correlations(both, weight=cv.weight, confidence=confidence)
+
+
+def _kappa(design: Design, cv: CrossValidation) -> float | None:
+    low, high = design.minimum, design.maximum
+    if low is None or high is None or high - low > ITEM_LEVELS or len(design.items) > 1:
+        return None
+    if (cv.observed != np.round(cv.observed)).any():
+        return None
+    return item_kappa(cv, minimum=low, maximum=high)
+
+
+def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
+    design, config = made.design, made.config
+    table = design.per_rater
+    if table is None or design.rater_ids is not None:
+        return None
+    wide = table.pivot_table(
+        index=["participant_id", "session_id"], columns="rater_id", values="value", aggfunc="mean"
+    )
+    rows = pd.MultiIndex.from_frame(design.keys[["participant_id", "session_id"]])
+    raters = wide.reindex(rows).to_numpy(dtype=np.float64)
+    if raters.shape[1] < 2:
+        return None
+    made_ceiling = human_ceiling(
+        made.cross_validation,
+        raters=raters,
+        ratings_averaged=raters.shape[1] if config.raters == "mean" else 1,
+        resamples=config.bootstrap,
+        confidence=config.confidence,
+        seed=made.seed,
+    )
+    if made_ceiling is None:
+        found.append("no human ceiling: too few subjects were rated by every rater")
+    return made_ceiling
+
+
+def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
+    if made.config.subgroups:
+        return made.config.subgroups
+    names = _usable(made.design, SUBGROUP_COLUMNS)
+    site = made.config.site
+    if site is not None and site not in names:
+        names.append(site)
+    if not names:
+        found.append("no subgroups: the ratings have no column of sex, age, site or medication")
+    return tuple(names)
+
+
+def _sensitivity(made: Estimate, progress: Progress) -> tuple[Exclusion, ...]:
+    sites, columns = made.sites, made.design.covariates
+    if sites is None and SITE in columns and columns[SITE].notna().all():
+        sites = tuple(map(str, columns[SITE].tolist()))
+    if sites is not None and len(set(sites)) < 2:
+        sites = None
+    return without_each(
+        made.design,
+        cv=made.cross_validation,
+        sites=sites,
+        config=made.config.model_copy(
+            update={"repeats": min(made.config.repeats, SENSITIVITY_REPEATS)}
+        ),
+        seed=made.seed,
+        progress=progress,
+    )
+
+
+def _importance(made: Estimate, found: list[str], progress: Progress) -> tuple[Importance, ...]:
+    if not made.predictors:
+        if made.config.importance:
+            found.append("no permutation importance: the model reads more than the pooled features")
+        return ()
+    groups = emotion_groups(made.design.feature_names)
+    if len(groups) > MAXIMUM_GROUPS:
+        found.append(
+            f"no permutation importance: {len(groups)} groups of features, {MAXIMUM_GROUPS} are "
+            "the most"
+        )
+        return ()
+    return permutation_importance(
+        made.design,
+        cv=made.cross_validation,
+        predictors=made.predictors,
+        groups=groups,
+        seed=made.seed,
+        progress=progress,
+    )
