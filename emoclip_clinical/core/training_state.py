@@ -48,12 +48,21 @@ class TrainingState:
         Raises
         ------
         InputError
-            If it belongs to a training with other settings, seed, clips or number of processes.
+            If it belongs to a training with other settings, seed, clips or number of processes, or
+            can not be read.
         """
         if not self.path.is_file():
             return None
-        payload: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        if payload["fingerprint"] != self.fingerprint:
+        try:
+            payload: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            fingerprint = payload["fingerprint"]
+        except Exception as error:
+            # A damaged file can fail in its reader in as many ways as it has bytes.
+            raise InputError(
+                f"the state of the interrupted training can not be read ({type(error).__name__}): "
+                "start again without --resume"
+            ) from error
+        if fingerprint != self.fingerprint:
             raise InputError(
                 "the interrupted training used other settings, seed or clips than this one, or "
                 "another number of processes: start again without --resume"

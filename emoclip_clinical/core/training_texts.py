@@ -9,6 +9,7 @@ import numpy as np
 
 from emoclip_clinical.core.captions import matched_parts, split_caption
 from emoclip_clinical.core.clips import Clip
+from emoclip_clinical.core.evaluation.labels import parts_of
 from emoclip_clinical.core.model import derived_seed
 from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.records import InputError, PromptSet
@@ -199,9 +200,4 @@ def _by_class(clips: Sequence[Clip], known: dict[str, tuple[tuple[str, str], ...
 def _options(
     label: str, known: dict[str, tuple[tuple[str, str], ...]]
 ) -> tuple[tuple[str, str], ...]:
-    if label in known:
-        return known[label]
-    parts = label.split("_")
-    if label and all(part in known for part in parts):
-        return tuple(pair for part in parts for pair in known[part])
-    return ()
+    return tuple(pair for part in parts_of(label, tuple(known)) or () for pair in known[part])

@@ -142,6 +142,13 @@ def _probe(bench: Bench, fold: Fold, prompts: PromptSet, found: Found) -> None:
         seed=bench.protocol.seed,
         progress=bench.progress,
     )
+    n_judged, n_test = len(made.predictions.observed), len(test_clips(fold.data)[0])
+    if n_judged < n_test:
+        where = f", fold {fold.name}" if fold.name else ""
+        found.warnings.append(
+            f"linear_probe{where}: {n_test - n_judged} of {n_test} test clips are left out, for "
+            f"their label is none of {', '.join(classes)}"
+        )
     found.warnings += made.warnings
     found.add(
         "linear_probe",

@@ -120,6 +120,15 @@ def test_class_descriptions_are_drawn_and_mean_their_class() -> None:
     assert meaning["a frown"] == meaning["tight lips"] != meaning["wide eyes"]
 
 
+def test_compounds_of_classes_with_an_underscore_are_read_as_everywhere() -> None:
+    prompts = PromptSet("set", {"mild_joy": ("a faint smile",), "fear": ("wide eyes",)})
+    clips = [Clip(None, "x", "fear_mild_joy", "", "", "row 2")]  # type: ignore[arg-type]
+    found = caption_clips(
+        clips, training=TrainingConfig(captions="class_descriptions"), prompts=prompts, seed=0
+    )
+    assert {found.texts.texts[i] for i in found.texts.choices[0]} == {"a faint smile", "wide eyes"}
+
+
 def test_class_names_fill_the_template() -> None:
     found = _captioned(captions="class_names", class_name_template="a face of {name}")
     assert _said(found)[2] == "a face of anger and fear"

@@ -127,6 +127,10 @@ def test_resume_refuses_other_settings(
         _train(clips, small_model, tmp_path, progress=interrupt)
     with pytest.raises(InputError, match="other settings, seed or clips"):
         _train(clips, small_model, tmp_path, seed=99, resume=True)
+    for junk in (b"", b"junk, and more of it"):
+        (tmp_path / "state" / "state.pt").write_bytes(junk)
+        with pytest.raises(InputError, match=r"can not be read .* without --resume"):
+            _train(clips, small_model, tmp_path, resume=True)
 
 
 def test_frozen_towers_stay_as_they_were(

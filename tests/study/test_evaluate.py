@@ -139,6 +139,8 @@ def test_linear_probe_looks_at_no_text(folder: Path, tmp_path: Path) -> None:
     assert variant.details[""]["chosen_on"] == "validation"  # type: ignore[index]
     # Shades are told apart by any weights.
     assert variant.predictions.uar > 0.7
+    (warning,) = found.evaluation.warnings
+    assert warning.startswith("linear_probe: 6 of 14 test clips are left out")
 
 
 def test_several_views_are_averaged(folder: Path, tmp_path: Path) -> None:
