@@ -54,7 +54,8 @@ def command(
             progress=progress,
         )
     for result in demo.results:
-        warn([f"{result.name}: {text}" for text in result.estimate.warnings])
+        more = (*result.estimate.warnings, *result.supplement.warnings)
+        warn([f"{result.name}: {text}" for text in more])
     if json_:
         typer.echo(json.dumps(_summary(demo), indent=2))
         return
@@ -64,16 +65,17 @@ def command(
 def _print(demo: Demo, *, effect: float) -> None:
     from rich.table import Table
 
-    from .regress import interval_text, number_text, p_text
+    from .regress import interval_text, number_text, p_text, which_r
 
     judged = demo.zero_shot
     table = Table(title="What the demo found, and what was planted", title_justify="left")
-    for name in ("", "found", "95 % interval", "p", "planted"):
+    for name in ("", "found", "95 % interval", "pooled", "p", "planted"):
         table.add_column(name, no_wrap=name != "planted")
     table.add_row(
         "zero-shot UAR, new people",
         number_text(judged.uar),
         interval_text(*demo.uar_interval),
+        "",
         "",
         f"chance {judged.chance:.2f}",
     )
@@ -82,12 +84,14 @@ def _print(demo: Demo, *, effect: float) -> None:
         found = result.estimate
         table.add_row(
             f"r, {result.name}",
-            number_text(found.metrics.pearson_pooled),
+            number_text(found.headline_r),
             interval_text(found.interval.low, found.interval.high),
+            number_text(found.metrics.pearson_pooled),
             p_text(found.p_permutation),
             planted.get(result.name, ""),
         )
     console.print(table)
+    say(which_r({result.estimate.interval_of for result in demo.results}))
     n = demo.results[0].estimate.design
     say(
         f"{len(judged.observed)} clips of {len(set(judged.groups))} people judged; "
@@ -117,6 +121,6 @@ def _summary(demo: Demo) -> dict[str, object]:
             "chance": demo.zero_shot.chance,
         },
         "population_r": demo.written.cohort.calibration.population_r,
-        "results": {r.name: metrics_record(r.estimate) for r in demo.results},
+        "results": {r.name: metrics_record(r.estimate, r.supplement) for r in demo.results},
         "seconds": dict(demo.seconds),
     }

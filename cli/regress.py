@@ -37,10 +37,34 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder of results; else the study's.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Estimator: ridge.")] = None,
-    cv: Annotated[
-        str | None, typer.Option("--cv", help="repeated_kfold or leave_one_subject_out.")
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="ridge, kernel_ridge, gaussian_process, elastic_net, pls, svr, random_forest, "
+            "gradient_boosting, ordinal; of segments: mlp_probe, attention_pooling.",
+        ),
     ] = None,
+    compare: Annotated[
+        list[str],
+        typer.Option("--compare", metavar="MODEL", help="Run beside, same folds. Repeatable."),
+    ] = [],  # noqa: B006
+    cv: Annotated[
+        str | None,
+        typer.Option(
+            "--cv",
+            help="repeated_kfold, balanced_kfold, leave_one_subject_out, "
+            "rebalanced_leave_one_subject_out, leave_one_site_out.",
+        ),
+    ] = None,
+    site: Annotated[str | None, typer.Option("--site", help="Rating column with the site.")] = None,
+    confounds: Annotated[
+        str | None,
+        typer.Option("--confounds", metavar="NAMES", help="Rating columns: age,sex. Compared."),
+    ] = None,
+    remove_confounds: Annotated[
+        bool, typer.Option("--remove-confounds", help="From the features, inside each fold.")
+    ] = False,
     folds: Annotated[int | None, typer.Option("--folds", help="Outer folds, in subjects.")] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", help="New random folds.")] = None,
     permutations: Annotated[
@@ -67,7 +91,11 @@ def command(
             regression__targets=target,
             regression__where=_conditions(where),
             regression__model=model,
+            regression__compare=compare,
             regression__cv=cv,
+            regression__site=site,
+            regression__confounds=_names(confounds),
+            regression__remove_confounds=remove_confounds or None,
             regression__folds=folds,
             regression__repeats=repeats,
             regression__permutations=permutations,
@@ -86,11 +114,16 @@ def command(
 def show(results: Sequence[TargetResult], *, as_json: bool) -> None:
     """Print results as a table, or as JSON."""
     for result in results:
-        warn([f"{result.name}: {text}" for text in result.estimate.warnings])
+        more = (*result.estimate.warnings, *result.supplement.warnings)
+        warn([f"{result.name}: {text}" for text in more])
     if as_json:
         from emoclip_clinical.regression.results import metrics_record
 
-        typer.echo(json.dumps({r.name: metrics_record(r.estimate) for r in results}, indent=2))
+        typer.echo(
+            json.dumps(
+                {r.name: metrics_record(r.estimate, r.supplement) for r in results}, indent=2
+            )
+        )
     else:
         _print(results)
     for result in results:
@@ -104,27 +137,51 @@ def _print(results: Sequence[TargetResult]) -> None:
     # "mean" is the MAE of a model that knows nothing but the training subjects' mean rating.
     table = Table(title="Out-of-fold estimates", title_justify="left", box=box.SIMPLE_HEAD,
                   padding=(0, 1, 0, 0))  # fmt: skip
-    for name in ("target", "n", "r", "95 % interval", "p", "MAE", "mean", "skill"):
-        table.add_column(name, justify="left" if name == "target" else "right", no_wrap=True)
+    for name in ("target", "n", "r", f"{_level(results)} interval", "pooled", "p", "MAE", "mean",
+                 "skill"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "target" else "right",
+                         no_wrap=name != "target", overflow="fold")  # fmt: skip
     for result in results:
         found = result.estimate
         metrics = found.metrics
         table.add_row(
             result.name,
             str(found.design.n_subjects),
-            number_text(metrics.pearson_pooled),
+            number_text(found.headline_r),
             interval_text(found.interval.low, found.interval.high),
+            number_text(metrics.pearson_pooled),
             p_text(found.p_permutation),
             number_text(metrics.mae),
             number_text(metrics.baseline_mae),
             number_text(metrics.skill),
         )
     console.print(table)
+    say(which_r({result.estimate.interval_of for result in results}))
+    say("MAE in scale points; mean: the same of a model that gives everyone the mean rating.")
+
+
+def which_r(kinds: set[str]) -> str:
+    """Say what r, its interval and p are of."""
+    if kinds == {"fold_mean"}:
+        return (
+            "r and its interval: within folds, what a newly trained model may reach. "
+            "pooled: over all folds together; lies lower, and is what p tests."
+        )
+    if kinds == {"pooled"}:
+        return "r: over all folds together, and what p tests; its interval is too narrow."
+    return (
+        "r and its interval: within folds where there are folds of five or more subjects, over all "
+        "folds together elsewhere. pooled: over all folds together; what p tests."
+    )
+
+
+def _level(results: Sequence[TargetResult]) -> str:
+    return f"{100 * results[0].estimate.config.confidence:g} %"
 
 
 def number_text(value: float | None) -> str:
-    """Show a figure with two decimals, or say that it is not defined."""
-    return "undefined" if value is None else f"{value:.2f}"
+    """Show a figure with two decimals, or say that there is none."""
+    return "none" if value is None else f"{value:.2f}"
 
 
 def interval_text(low: float | None, high: float | None) -> str:
@@ -145,3 +202,7 @@ def _conditions(texts: Sequence[str]) -> dict[str, str] | None:
         raise InputError(faults)
     pairs = (text.split("=", 1) for text in texts)
     return {name.strip(): value.strip() for name, value in pairs} or None
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]

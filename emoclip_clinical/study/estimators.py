@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.estimator import FinalEstimator, fit_estimator, ridge_fit
 from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.model_card import model_card
+from emoclip_clinical.regression.models.final import linear_fit, not_saved_reason
 from emoclip_clinical.regression.results import metrics_record
 
 ESTIMATOR_FOLDER, MODEL_CARD = "estimator", "model_card.md"
 
 
-def write_estimator(made: Estimate, folder: Path) -> FinalEstimator:
+def write_estimator(made: Estimate, folder: Path) -> FinalEstimator | None:
     """Fit the model of an estimate to all its subjects and write it with its card.
 
     Parameters
     ----------
     made : Estimate
-        Of ridge.
     folder : Path
         ``results/<target>``.
 
     Returns
     -------
-    FinalEstimator
+    FinalEstimator or None
+        None where `not_saved_reason` has a reason; an estimator of an earlier run is removed then.
     """
     config = made.config
+    if not_saved_reason(config) is not None:
+        shutil.rmtree(folder / ESTIMATOR_FOLDER, ignore_errors=True)
+        return None
+    fit = ridge_fit if config.model == "ridge" else linear_fit
     estimator = fit_estimator(
         made.design,
-        fit=ridge_fit(config, seed=made.seed),
+        fit=fit(config, seed=made.seed),
         kind=config.model,
         level=config.prediction_level,
         impute=config.impute,

@@ -15,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.estimators.config import SegmentModelConfig
 from emoclip_clinical.core.evaluation.config import ClipsFrom, EvaluationConfig
 from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.features.config import ExtractionConfig
@@ -55,6 +56,7 @@ class Protocol(BaseModel):
     training: TrainingConfig = TrainingConfig()
     extraction: ExtractionConfig = ExtractionConfig()
     regression: RegressionConfig = RegressionConfig()
+    segment_models: SegmentModelConfig = SegmentModelConfig()
     evaluation: EvaluationConfig | None = Field(
         None, description="What the model is judged on; none: run does not judge it"
     )

@@ -16,16 +16,22 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.regression.results import metrics_record
 from emoclip_clinical.regression.scales import scales
+from emoclip_clinical.regression.supplement import Supplement
 from emoclip_clinical.study import report_figures as figures
+from emoclip_clinical.study.report_sections import MINUS, sections
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
-MINUS = "\N{MINUS SIGN}"
 LEFT_OUT = "(a file's name, left out)"
 _FILE = re.compile(r"[\\/]|\.[A-Za-z][A-Za-z0-9]{1,9}$")
 _SCHEMES = {
     "repeated_kfold": "repeated grouped k-fold",
+    "balanced_kfold": "repeated grouped k-fold balanced on the ratings",
     "leave_one_subject_out": "leave one subject out",
+    "rebalanced_leave_one_subject_out": "rebalanced leave one subject out",
+    "leave_one_site_out": "leave one site out",
 }
 _FLOW_TEXT = {
     "not selected": "not selected",
@@ -33,6 +39,7 @@ _FLOW_TEXT = {
     "no rating": "with features, without a rating",
     "features": "without usable features",
     "no features": "with a rating, without features",
+    "confound": "without a confound that is removed",
 }
 
 
@@ -42,6 +49,7 @@ def render_report(
     provenance: Mapping[str, object],
     quality: pd.DataFrame | None = None,
     notes: Sequence[str] = (),
+    more: Supplement | None = None,
 ) -> str:
     """Render the report of one target as a self-contained HTML page.
 
@@ -57,6 +65,8 @@ def render_report(
         counted.
     notes : sequence of str
         Sentences of the study's own, shown below the result.
+    more : Supplement, optional
+        What stands beside the result, in sections of its own.
 
     Returns
     -------
@@ -80,7 +90,8 @@ def render_report(
             losses=_losses(estimate.design.excluded),
             quality=[] if quality is None else _quality(quality),
             coefficients=_coefficients(estimate),
-            warnings=list(estimate.warnings),
+            warnings=[*estimate.warnings, *(more.warnings if more else ())],
+            sections=sections(metrics_record(estimate, more)) if more else (),
             provenance=_flat(
                 _without_files({k: v for k, v in provenance.items() if k != "protocol"})
             ),
@@ -119,14 +130,17 @@ def _summary(estimate: Estimate) -> str:
     who = f"In {design.n_subjects} participants with {len(design.y)} visits"
     if m.pearson_pooled is None:
         return f"{who}, the predictions of {design.target} do not vary, so r is not defined."
-    interval = estimate.interval
-    r = f"r = {_number(m.pearson_pooled)}"
-    if interval.low is not None:
+    r = f"r = {_number(estimate.headline_r)}"
+    where = " within folds" if estimate.interval_of == "fold_mean" else ""
+    if estimate.interval.low is not None:
         level = _percent(estimate.config.confidence)
-        r += f", {level} interval {_interval(interval.low, interval.high)}"
+        r += f" ({level} interval {_interval(estimate.interval.low, estimate.interval.high)})"
     text = (
-        f"{who}, ratings of {design.target} and their cross-validated predictions correlate at {r}"
+        f"{who}, ratings of {design.target} and their cross-validated predictions correlate at "
+        f"{r}{where}"
     )
+    if where:
+        text += f", and at r = {_number(m.pearson_pooled)} over all folds together"
     if p is None:
         return f"{text}; whether that is more than chance was not tested."
     verdict = (
@@ -134,7 +148,8 @@ def _summary(estimate: Estimate) -> str:
         if p <= 1 - estimate.config.confidence
         else "no more than permuted ratings may give by chance"
     )
-    return f"{text}: {verdict} (permutation p = {_number(p, 3)})."
+    tested = "; the latter is " if where else ": "
+    return f"{text}{tested}{verdict} (permutation p = {_number(p, 3)})."
 
 
 def _limits(estimate: Estimate) -> str:
@@ -164,21 +179,29 @@ def _scale_line(estimate: Estimate) -> str:
 
 
 def _main_table(estimate: Estimate) -> list[tuple[str, str, str]]:
-    m, interval = estimate.metrics, estimate.interval
-    level = _percent(estimate.config.confidence)
-    p, adjusted = estimate.p_permutation, estimate.p_adjusted
-    tested = f"{len(estimate.null)} permutations of {estimate.n_exchangeable} participants' ratings"
+    m, p, adjusted = estimate.metrics, estimate.p_permutation, estimate.p_adjusted
+    tested = (
+        f"{len(estimate.null)} permutations of {estimate.n_exchangeable} participants' ratings, "
+        "the whole pipeline rerun"
+        if len(estimate.null)
+        else "not computed; the warnings say why"
+    )
     shrunk = "1 - squared error / squared error of the training mean"
     return [
-        ("Pearson r, pooled", _number(m.pearson_pooled), "mean over repeats"),
         (
-            f"{level} interval",
-            _interval(interval.low, interval.high),
-            f"{interval.method}, participants resampled, fitted models kept",
+            "Pearson r within folds",
+            _number(m.pearson_fold_mean),
+            "mean of Fisher's z over folds and repeats: what a newly trained model may reach",
         ),
-        ("p, one-sided", _number(p, 3), f"{tested}, the whole pipeline rerun"),
+        *([] if estimate.interval_of == "pooled" else [_interval_row(estimate)]),
+        (
+            "Pearson r, pooled",
+            _number(m.pearson_pooled),
+            "over all folds together, mean over repeats; lies lower, and is what p tests",
+        ),
+        *([_interval_row(estimate)] if estimate.interval_of == "pooled" else []),
+        ("p, one-sided", _number(p, 3), f"of the pooled r: {tested}"),
         ("p, adjusted", _number(adjusted, 3), "Benjamini-Hochberg over the protocol's targets"),
-        ("Pearson r within folds", _number(m.pearson_fold_mean), "mean of Fisher's z"),
         ("Spearman r", _number(m.spearman), ""),
         ("MAE", _number(m.mae), f"scale points; training mean: {_number(m.baseline_mae)}"),
         ("RMSE", _number(m.rmse), f"scale points; training mean: {_number(m.baseline_rmse)}"),
@@ -192,14 +215,33 @@ def _main_table(estimate: Estimate) -> list[tuple[str, str, str]]:
     ]
 
 
+def _interval_row(estimate: Estimate) -> tuple[str, str, str]:
+    interval = estimate.interval
+    how = (
+        "of the r above, for other participants and training sets of this size (corrected t)"
+        if estimate.interval_of == "fold_mean"
+        else f"of the r above, {interval.method}; participants resampled, fitted models kept: too "
+        "narrow"
+    )
+    level = _percent(estimate.config.confidence)
+    return (f"{level} interval", _interval(interval.low, interval.high), how)
+
+
 def _method(estimate: Estimate) -> str:
     config, fold = estimate.config, estimate.cross_validation.fold
+    info = CATALOGUE[config.model]
+    what = (
+        "segment embeddings"
+        if info.needs_segments
+        else f"{len(estimate.design.feature_names)} standardised features"
+    )
+    removed = f", {', '.join(config.confounds)} removed" if config.remove_confounds else ""
     return (
-        f"Ridge regression on {len(estimate.design.feature_names)} standardised features; "
+        f"{info.title[0].upper()}{info.title[1:]} on {what}{removed} ({info.description}); "
         f"{_SCHEMES[config.cv]}, {int(fold.max()) + 1} folds, repeated {len(fold)} times, no "
-        f"participant on both sides of a split; penalty chosen from {len(config.alphas)} by "
-        f"{config.inner_folds} inner folds, scaling and choice inside the training folds. Each "
-        "participant counts once, however many visits."
+        f"participant on both sides of a split; {config.inner_folds} inner folds for what is "
+        "tuned, everything fitted inside the training folds. Each participant counts once, however "
+        "many visits."
     )
 
 
@@ -254,7 +296,9 @@ def _quality(quality: pd.DataFrame) -> list[tuple[str, str]]:
     return rows
 
 
-def _coefficients(estimate: Estimate) -> dict[str, object]:
+def _coefficients(estimate: Estimate) -> dict[str, object] | None:
+    if estimate.coefficients.empty:
+        return None
     table = estimate.coefficients.head(figures.COEFFICIENTS_SHOWN)
     rows = [
         (

@@ -14,8 +14,12 @@ import pandas as pd
 
 from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
+from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.models.final import not_saved_reason
+from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 from emoclip_clinical.regression.results import write_results
+from emoclip_clinical.regression.supplement import Supplement, supplement
 from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.estimators import write_estimator
 from emoclip_clinical.study.history import record_look
@@ -32,6 +36,7 @@ from emoclip_clinical.study.provenance import (
 )
 from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
 from emoclip_clinical.study.report import render_report
+from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.training import Trained
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from emoclip_clinical.features.scale_out import ScaleOut
     from emoclip_clinical.study.evaluate import Evaluated
 
-QUALITY_COLUMNS = ("seconds", "n_segments", "n_ok", "face_coverage", "n_faces", "status")
 PROVENANCE_FILE = "provenance.json"
 REPORT_FILE = "report.html"
 
@@ -56,11 +60,14 @@ class TargetResult:
         Where it was written.
     estimate : Estimate
         What was found.
+    supplement : Supplement
+        What stands beside it.
     """
 
     name: str
     folder: Path
     estimate: Estimate
+    supplement: Supplement
 
 
 @dataclass(frozen=True)
@@ -235,14 +242,30 @@ def run_regress(
     people = check_people(designs, features=table)
     warned = people_warnings(people)
     designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
+    inputs = [segment_inputs(study, features, design) for design in designs]
     estimates = adjust_family(
-        [estimate(d, config=config, seed=protocol.seed, progress=progress) for d in designs]
+        [
+            estimate(
+                design,
+                config=config,
+                seed=protocol.seed,
+                bags=bags,
+                segment_models=models,
+                progress=progress,
+            )
+            for design, (bags, models) in zip(designs, inputs, strict=True)
+        ]
     )
+    unsaved = not_saved_reason(config)
+    estimates = tuple(
+        e if unsaved is None else replace(e, warnings=(*e.warnings, unsaved)) for e in estimates
+    )
+    quality = _quality(features)
     origin = provenance(
         command=command,
         protocol=protocol,
         inputs={
-            "features": _features_sha256(features),
+            "features": _features_sha256(features, config),
             "ratings": tree_sha256(ratings),
             **scale_hashes(study),
         },
@@ -255,12 +278,13 @@ def run_regress(
     results = []
     for name, made in zip(config.targets, estimates, strict=True):
         folder = root / target_folder(name)
-        write_results(made, folder)
+        more = supplement(made, quality=quality, progress=progress)
+        write_results(made, folder, more=more)
         write_estimator(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
-        page = render_report(made, provenance=origin, quality=_quality(features))
+        page = render_report(made, provenance=origin, quality=quality, more=more)
         _write(folder / REPORT_FILE, page)
-        results.append(TargetResult(name, folder, made))
+        results.append(TargetResult(name, folder, made, more))
     return tuple(results)
 
 
@@ -348,7 +372,7 @@ def _is_estimated(study: Study) -> bool:
     """Say whether every target has a result of the present inputs, settings and code."""
     protocol = study.protocol
     wanted = {
-        "features": _features_sha256(study.path(protocol.data.features)),
+        "features": _features_sha256(study.path(protocol.data.features), protocol.regression),
         "ratings": tree_sha256(study.path(protocol.data.ratings)),
         **scale_hashes(study),
     }
@@ -363,6 +387,8 @@ def _is_estimated(study: Study) -> bool:
             and found.get("seed") == protocol.seed
             and found.get("protocol", {}).get("regression")
             == protocol.regression.model_dump(mode="json")
+            and found.get("protocol", {}).get("segment_models")
+            == protocol.segment_models.model_dump(mode="json")
             and (folder / REPORT_FILE).is_file()
         )
         if not same:
@@ -370,18 +396,22 @@ def _is_estimated(study: Study) -> bool:
     return True
 
 
-def _features_sha256(path: Path) -> str | None:
-    """Return the hash of what regress reads of features: the pooled table and its settings."""
+def _features_sha256(path: Path, config: RegressionConfig) -> str | None:
+    """Return the hash of what regress reads of features: tables and the settings of extract."""
     if not path.is_dir():
         return tree_sha256(path)
-    return json_sha256([tree_sha256(path / n) for n in ("interviews.parquet", "features.json")])
+    names = ["interviews.parquet", "features.json"]
+    names += ["embeddings.parquet"] if reads_segments(config) else []
+    return json_sha256([tree_sha256(path / n) for n in names])
 
 
 def _quality(features: Path) -> pd.DataFrame | None:
     """Return what extract says of each recording; None for a table of other tools' features."""
     if not features.is_dir():
         return None
-    return pd.read_parquet(features / "interviews.parquet", columns=list(QUALITY_COLUMNS))
+    table = pd.read_parquet(features / "interviews.parquet")
+    wanted = ("participant_id", "session_id", "status", *QUALITY_COLUMNS)
+    return table[[c for c in wanted if c in table]]
 
 
 def _write(path: Path, text: str) -> None:
