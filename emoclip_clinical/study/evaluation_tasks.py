@@ -90,7 +90,7 @@ class Bench:
             return self.models.own()
         return self.models.trained(
             fold.training.clips,
-            name=f"fold {fold.name}",
+            name=f"fold {fold.name}".strip(),
             training=self.protocol.training,
             prompts=self.training_prompts,
         )
