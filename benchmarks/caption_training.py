@@ -3,17 +3,18 @@
     python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/caption_training.csv
 
 Each seed draws clips of its own and holds out three of the eleven classes: no training clip shows
-them, alone or in a compound, and no compound is trained on at all. The model is then trained three
-times on the same clips, from the same random weights:
+them, alone or in a compound, and no compound is trained on at all. From the same clips and the
+same random weights come three models:
 
-- ``captions``: with the clips' captions and the temporal transformer (EmoCLIP),
-- ``class names``: with "an expression of <class>" instead of captions,
-- ``ensemble``: with captions, and the mean of the frames instead of the transformer.
+- ``captions``: trained on the clips' captions, with the temporal transformer (EmoCLIP),
+- ``class names``: the same, trained on "an expression of <class>" instead of captions,
+- ``ensemble``: the towers of ``captions``, with the mean of the frames for the transformer.
 
-Judged on people who were never trained on: held-out classes among all eleven (UAR over the three),
-trained classes (UAR over the eight), and compounds (of trained classes) among the compounds. A
-model is asked in the words that it was trained on: class descriptions, or class names for the one
-that knows nothing else. A row is appended as soon as a seed is done; finished seeds are kept.
+Judged on people who were never trained on: clips of held-out classes among all eleven classes,
+and among the held-out ones alone; clips of trained classes among all; compounds (of trained
+classes) among the compounds. A model is asked in the words that it was trained on: class
+descriptions, or class names for the one that knows nothing else. Rows are appended as soon as a
+seed is done; finished seeds are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 CONDITIONS = ("captions", "class names", "ensemble")
-FIGURES = ("held-out classes", "trained classes", "compounds")
+FIGURES = ("held out among all", "held out among themselves", "trained among all", "compounds")
 FIELDS = ("seed", "condition", "held_out", *FIGURES, *(f"chance, {f}" for f in FIGURES))
 N_HELD_OUT = 3
 TEMPLATE = "an expression of {name}"
@@ -46,7 +47,7 @@ def one_seed(seed: int) -> list[dict[str, str | float | int]]:
     try:
         config = SyntheticConfig(
             seed=seed,
-            n_training_clips=2000,
+            n_training_clips=4000,
             n_test_clips=880,
             n_validation_clips=11,
             n_subjects=2,
@@ -67,64 +68,78 @@ def one_seed(seed: int) -> list[dict[str, str | float | int]]:
 
 
 def judged(root, clips, condition, *, singles, held_out, seed):  # type: ignore[no-untyped-def]
+    import numpy as np
+
     from emoclip_clinical.core.embedder import load_model
     from emoclip_clinical.core.evaluation.class_texts import class_texts
     from emoclip_clinical.core.evaluation.clip_embeddings import ClipEmbeddings
     from emoclip_clinical.core.evaluation.zero_shot import score
-    from emoclip_clinical.core.training import train
     from emoclip_clinical.features.prompt_sets import load_prompt_set
     from emoclip_clinical.records import PromptSet
-    from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.shipped import shipped_protocol
 
-    (root / "protocol.yaml").write_text(shipped_protocol("demo"), encoding="utf-8")
-    settings = {"training.threads": 1}
-    if condition == "ensemble":
-        settings["model.temporal.kind"] = "mean"
-    elif condition != "captions":
-        settings["training.captions"] = condition.replace(" ", "_")
-    protocol = open_study(root, settings=settings).protocol
-    learn = [c for c in clips if c.split == "train" and c.label in set(singles) - set(held_out)]
     folder = root / "models" / condition.replace(" ", "-")
-    train(learn, model=protocol.model, training=protocol.training, folder=folder,
-          state_folder=root / "state", seed=seed, device="cpu")  # fmt: skip
-
+    if condition == "ensemble":
+        write_ensemble(root / "models" / "captions", folder)
+    else:
+        learn = [c for c in clips if c.split == "train" and c.label in set(singles) - set(held_out)]
+        fit(learn, root, folder, captions="both" if condition == "captions" else "class_names",
+            seed=seed)  # fmt: skip
     prompts = load_prompt_set("prompts/synthetic.yaml", folder=root)
     if condition == "class names":
         names = {c: (TEMPLATE.format(name=c),) for c in prompts.classes}
         prompts = PromptSet("names", names, prompts.compounds)
-    embedder = load_model(folder, device="cpu")
-    embeddings = ClipEmbeddings(embedder)
-    test = [c for c in clips if c.split == "test"]
-    texts = class_texts(embedder, prompts, compounds={})
-    found = {
-        "held-out classes": score([c for c in test if c.label in held_out], texts, embeddings),
-        "trained classes": score(
-            [c for c in test if c.label in set(singles) - set(held_out)], texts, embeddings
-        ),
-    }
     known = {
         name: parts for name, parts in prompts.compounds.items() if not set(parts) & set(held_out)
     }
-    every = class_texts(embedder, prompts, compounds=known)
-    both = score([c for c in test if "_" in c.label], every, embeddings)
-    row = {name: figures.uar for name, figures in found.items()}
-    row["compounds"] = among_compounds(both, n_singles=len(singles))
-    row |= {f"chance, {name}": 1 / len(singles) for name in found}
-    row["chance, compounds"] = 1 / len(known)
+    embedder = load_model(folder, device="cpu")
+    found = score(
+        [c for c in clips if c.split == "test"],
+        class_texts(embedder, prompts, compounds=known),
+        ClipEmbeddings(embedder),
+    )
+    place = {name: k for k, name in enumerate(found.classes)}
+    out = [place[c] for c in held_out]
+    rest = [place[c] for c in singles if c not in held_out]
+    compounds = [place[c] for c in known]
+    sets = (out, out + rest), (out, out), (rest, out + rest), (compounds, compounds)
+    row = {}
+    for figure, (shown, competing) in zip(FIGURES, sets, strict=True):
+        rows = np.isin(found.observed, shown)
+        guessed = np.array(competing)[np.argmax(found.scores[rows][:, competing], axis=1)]
+        recalls = [np.mean(guessed[found.observed[rows] == k] == k) for k in shown]
+        row[figure] = float(np.mean(recalls))
+        row[f"chance, {figure}"] = 1 / len(competing)
     return row
 
 
-def among_compounds(found, *, n_singles):  # type: ignore[no-untyped-def]
-    """UAR of compound clips when only compounds compete."""
-    import numpy as np
+def fit(learn, root, folder, *, captions, seed):  # type: ignore[no-untyped-def]
+    from emoclip_clinical.core.training import train
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.shipped import shipped_protocol
 
-    from emoclip_clinical.core.evaluation import metrics
+    (root / "protocol.yaml").write_text(shipped_protocol("demo"), encoding="utf-8")
+    settings = {"training.threads": 1, "training.captions": captions}
+    protocol = open_study(root, settings=settings).protocol
+    train(learn, model=protocol.model, training=protocol.training, folder=folder,
+          state_folder=root / "state", seed=seed, device="cpu")  # fmt: skip
 
-    n_classes = len(found.classes) - n_singles
-    guessed = np.argmax(found.scores[:, n_singles:], axis=1)
-    matrix = metrics.confusion_matrix(found.observed - n_singles, guessed, n_classes=n_classes)
-    return metrics.uar(matrix)
+
+def write_ensemble(source: Path, folder: Path) -> None:
+    """Copy a model without its temporal transformer, to average frames instead."""
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    from emoclip_clinical.core.checkpoint import file_sha256
+
+    folder.mkdir()
+    tensors = load_file(source / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if not name.startswith("temporal.")}
+    save_file(kept, folder / "model.safetensors")
+    card = json.loads((source / "model.json").read_text(encoding="utf-8"))
+    card["architecture"]["temporal"]["kind"] = "mean"
+    card["weights_sha256"] = file_sha256(folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
