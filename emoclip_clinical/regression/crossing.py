@@ -175,7 +175,8 @@ def _permutations(
     title = f"{n} permutations of {name}, about {duration(seconds_each * n / jobs)}"
     progress(title, 0, n)
     found = []
-    for r in _in_processes(list(permuted.T), pipeline, jobs):
+    # In order of memory, as they arrive in other processes: the last bits depend on it.
+    for r in _in_processes(list(np.ascontiguousarray(permuted.T)), pipeline, jobs):
         found.append(r)
         progress(title, len(found), n)
     return np.array(found)

@@ -21,7 +21,7 @@ from emoclip_clinical.regression.results import metrics_record
 from emoclip_clinical.regression.scales import scales
 from emoclip_clinical.regression.supplement import Supplement
 from emoclip_clinical.study import report_figures as figures
-from emoclip_clinical.study.report_sections import MINUS, sections
+from emoclip_clinical.study.report_sections import number, sections
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
 LEFT_OUT = "(a file's name, left out)"
@@ -111,14 +111,10 @@ def _environment() -> Environment:
     )
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "not defined" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
-
-
 def _interval(low: float | None, high: float | None, digits: int = 2) -> str:
     if low is None or high is None:
         return "not defined"
-    return f"{_number(low, digits)} to {_number(high, digits)}"
+    return f"{number(low, digits)} to {number(high, digits)}"
 
 
 def _percent(confidence: float) -> str:
@@ -130,7 +126,7 @@ def _summary(estimate: Estimate) -> str:
     who = f"In {design.n_subjects} participants with {len(design.y)} visits"
     if m.pearson_pooled is None:
         return f"{who}, the predictions of {design.target} do not vary, so r is not defined."
-    r = f"r = {_number(estimate.headline_r)}"
+    r = f"r = {number(estimate.headline_r)}"
     where = " within folds" if estimate.interval_of == "fold_mean" else ""
     if estimate.interval.low is not None:
         level = _percent(estimate.config.confidence)
@@ -140,7 +136,7 @@ def _summary(estimate: Estimate) -> str:
         f"{r}{where}"
     )
     if where:
-        text += f", and at r = {_number(m.pearson_pooled)} over all folds together"
+        text += f", and at r = {number(m.pearson_pooled)} over all folds together"
     if p is None:
         return f"{text}; whether that is more than chance was not tested."
     verdict = (
@@ -149,14 +145,14 @@ def _summary(estimate: Estimate) -> str:
         else "no more than permuted ratings may give by chance"
     )
     tested = "; the latter is " if where else ": "
-    return f"{text}{tested}{verdict} (permutation p = {_number(p, 3)})."
+    return f"{text}{tested}{verdict} (permutation p = {number(p, 3)})."
 
 
 def _limits(estimate: Estimate) -> str:
     m = estimate.metrics
     return (
-        f"A prediction misses by {_number(m.mae, 1)} scale points on average; giving everyone the "
-        f"mean rating misses by {_number(m.baseline_mae, 1)}. This describes these participants "
+        f"A prediction misses by {number(m.mae, 1)} scale points on average; giving everyone the "
+        f"mean rating misses by {number(m.baseline_mae, 1)}. This describes these participants "
         "and recordings only: it does not show that the result holds elsewhere, that the face is "
         "the reason for it, or that a single person's prediction can be relied on."
     )
@@ -174,7 +170,7 @@ def _scale_line(estimate: Estimate) -> str:
         if i.face != "not_visible"
     ]
     what = f"{scale.title}: {' + '.join(design.items)}" if len(items) <= 8 else scale.title
-    points = f"{_number(design.minimum, 0)} to {_number(design.maximum, 0)} points"
+    points = f"{number(design.minimum, 0)} to {number(design.maximum, 0)} points"
     return f"{what}; {points}. A face can show of it: {', '.join(shown) or 'nothing'}."
 
 
@@ -190,27 +186,27 @@ def _main_table(estimate: Estimate) -> list[tuple[str, str, str]]:
     return [
         (
             "Pearson r within folds",
-            _number(m.pearson_fold_mean),
+            number(m.pearson_fold_mean),
             "mean of Fisher's z over folds and repeats: what a newly trained model may reach",
         ),
         *([] if estimate.interval_of == "pooled" else [_interval_row(estimate)]),
         (
             "Pearson r, pooled",
-            _number(m.pearson_pooled),
+            number(m.pearson_pooled),
             "over all folds together, mean over repeats; lies lower, and is what p tests",
         ),
         *([_interval_row(estimate)] if estimate.interval_of == "pooled" else []),
-        ("p, one-sided", _number(p, 3), f"of the pooled r: {tested}"),
-        ("p, adjusted", _number(adjusted, 3), "Benjamini-Hochberg over the protocol's targets"),
-        ("Spearman r", _number(m.spearman), ""),
-        ("MAE", _number(m.mae), f"scale points; training mean: {_number(m.baseline_mae)}"),
-        ("RMSE", _number(m.rmse), f"scale points; training mean: {_number(m.baseline_rmse)}"),
-        ("Skill", _number(m.skill), shrunk),
-        ("CCC", _number(m.ccc), "Lin's concordance correlation"),
-        ("ICC(A,1)", _number(m.icc_a1), "absolute agreement, single rating"),
-        ("Calibration slope", _number(m.calibration_slope), "1 is ideal"),
-        ("Calibration intercept", _number(m.calibration_intercept), "scale points; 0 is ideal"),
-        ("Bias", _number(m.bias), "mean of predicted - observed, scale points"),
+        ("p, one-sided", number(p, 3), f"of the pooled r: {tested}"),
+        ("p, adjusted", number(adjusted, 3), "Benjamini-Hochberg over the protocol's targets"),
+        ("Spearman r", number(m.spearman), ""),
+        ("MAE", number(m.mae), f"scale points; training mean: {number(m.baseline_mae)}"),
+        ("RMSE", number(m.rmse), f"scale points; training mean: {number(m.baseline_rmse)}"),
+        ("Skill", number(m.skill), shrunk),
+        ("CCC", number(m.ccc), "Lin's concordance correlation"),
+        ("ICC(A,1)", number(m.icc_a1), "absolute agreement, single rating"),
+        ("Calibration slope", number(m.calibration_slope), "1 is ideal"),
+        ("Calibration intercept", number(m.calibration_intercept), "scale points; 0 is ideal"),
+        ("Bias", number(m.bias), "mean of predicted - observed, scale points"),
         ("Limits of agreement", _interval(m.limit_low, m.limit_high), "bias ± 1.96 SD"),
     ]
 
@@ -303,7 +299,7 @@ def _coefficients(estimate: Estimate) -> dict[str, object] | None:
     rows = [
         (
             str(row["feature"]),
-            _number(float(row["mean"])),
+            number(float(row["mean"])),
             _interval(float(row["low"]), float(row["high"])),
             f"{100 * float(row['share_positive']):.0f} %",
         )

@@ -86,7 +86,10 @@ def sections(record: Record) -> tuple[Section, ...]:
 
 def number(value: float | None, digits: int = 2) -> str:
     """Show a number, or say that it is not defined."""
-    return "not defined" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    if value is None:
+        return "not defined"
+    # Adding 0 turns a rounded -0 into 0.
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:

@@ -1,0 +1,113 @@
+"""What stands beside an estimate, and its sections in ``metrics.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.analysis import estimate
+from emoclip_clinical.regression.comparison import compare_models
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.confounds import analyse_confounds
+from emoclip_clinical.regression.results import metrics_record
+from emoclip_clinical.regression.supplement import supplement
+
+CONFIG = RegressionConfig(
+    folds=4, repeats=2, inner_folds=3, permutations=30, bootstrap=200, compare=("pls",)
+)
+
+
+@pytest.fixture
+def cohort(make_design):
+    design = make_design(n_subjects=40, n_features=3, two_visits=8, effect=2.0)
+    rng = np.random.default_rng(0)
+    n = len(design.y)
+    table = pd.DataFrame(
+        {
+            "age": rng.normal(40, 10, n),
+            "sex": np.where(design.subjects % 2, "f", "m"),
+            "site": [f"site{s % 3}" for s in design.subjects],
+        }
+    )
+    raters = pd.concat(
+        [
+            design.keys.assign(rater_id=name, value=design.y + rng.normal(0, 2, n))
+            for name in ("a", "b")
+        ],
+        ignore_index=True,
+    )
+    return replace(design, covariates=table, per_rater=raters)
+
+
+@pytest.fixture
+def quality(cohort):
+    rng = np.random.default_rng(1)
+    return cohort.keys.assign(face_coverage=rng.uniform(0.5, 1, len(cohort.y)), n_faces=1)
+
+
+def test_every_section_is_there_and_is_plain_json(cohort, quality):
+    made = estimate(cohort, config=CONFIG, seed=0)
+    more = supplement(made, quality=quality)
+    record = json.loads(json.dumps(metrics_record(made, more), allow_nan=False))
+    assert [m["name"] for m in record["models"]] == [
+        "ridge", "pls", "dummy", "covariates_only", "covariates_and_video", "quality_only",
+        "quality_and_video",
+    ]  # fmt: skip
+    by_name = {m["name"]: m for m in record["models"]}
+    assert by_name["dummy"]["mae"] == record["baseline"]["mae"]
+    assert by_name["dummy"]["pearson_pooled"] is None
+    assert by_name["ridge"]["pearson_pooled"] == record["pearson_r"]["pooled"]
+    comparison = compare_models(
+        made.cross_validation, made.compared["pls"], resamples=200, confidence=0.95, seed=0
+    )
+    assert by_name["pls"]["r_less_main"]["ci_low"] == comparison.r.interval.low
+    assert by_name["pls"]["p_corrected_t"] == comparison.corrected_t.p
+    alone = analyse_confounds(
+        cohort,
+        names=["age", "sex", "site"],
+        fold=made.cross_validation.fold,
+        config=CONFIG,
+        seed=0,
+    )
+    assert record["confounds"]["alone"]["p_permutation"] == alone.confounds_p
+    assert record["confounds"]["gain_r"]["ci_low"] == alone.gain.interval.low
+    assert record["quality_alone"]["names"] == ["face_coverage"]
+    assert record["human_ceiling"]["n_raters"] == 2
+    assert record["repeated_visits"]["n_repeated"] == 8
+    assert {g["variable"] for g in record["subgroups"]} == {"age", "sex", "site"}
+    assert {e["excluded"] for e in record["sensitivity"] if e["kind"] == "site"} == {
+        "site0", "site1", "site2",
+    }  # fmt: skip
+    assert record["audit"]["shared_subjects"] == 0
+    assert record["importance"][0]["group"] == "f0"
+    assert record["intervals"]["mae"]["low"] < record["mae"] < record["intervals"]["mae"]["high"]
+
+
+def test_what_is_not_there_is_said(make_design):
+    design = make_design(n_subjects=24, n_features=2)
+    made = estimate(design, config=CONFIG.model_copy(update={"permutations": 0}), seed=0)
+    more = supplement(made)
+    record = metrics_record(made, more)
+    for key in ("confounds", "quality_alone", "repeated_visits", "human_ceiling", "kappa"):
+        assert record[key] is None
+    text = " ".join(record["warnings"])
+    for reason in (
+        "no permutation p: no permutations were asked for",
+        "no baseline of covariates",
+        "recording quality alone",
+        "no subgroups",
+    ):
+        assert reason in text
+    constant = supplement(made, quality=design.keys.assign(n_faces=1))
+    assert "recording quality does not vary" in " ".join(constant.warnings)
+
+
+def test_named_confounds_must_be_usable(cohort):
+    made = estimate(cohort, config=CONFIG.model_copy(update={"confounds": ("agee",)}), seed=0)
+    with pytest.raises(InputError, match="near names: age"):
+        supplement(made)
