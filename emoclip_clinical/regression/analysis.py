@@ -17,7 +17,7 @@ from emoclip_clinical.records import (
     no_progress,
 )
 from emoclip_clinical.regression.config import ModelName, RegressionConfig, Scheme
-from emoclip_clinical.regression.covariate_columns import sites_of, with_confounds
+from emoclip_clinical.regression.covariate_columns import check_subgroups, sites_of, with_confounds
 from emoclip_clinical.regression.crossing import Crossed, Pipeline, cross
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.fold_interval import fold_interval
@@ -183,6 +183,7 @@ def estimate(
         For fewer subjects than folds, too few training subjects for the inner folds, ratings
         that do not vary, or columns of sites and confounds that can not be used.
     """
+    check_subgroups(design, config)
     design, confounds = with_confounds(design, config)
     sites = sites_of(design, config)
     _check(design, config, sites)

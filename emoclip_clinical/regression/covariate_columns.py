@@ -44,6 +44,24 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
     return tuple(f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist())
 
 
+def check_subgroups(design: Design, config: RegressionConfig) -> None:
+    """Refuse subgroups that are no columns, before the long work.
+
+    Raises
+    ------
+    InputError
+        With every name that is no column.
+    """
+    columns = [str(c) for c in design.covariates.columns]
+    faults = [
+        f"subgroups: there is no rating column {name!r}"
+        for name in config.subgroups
+        if name not in columns
+    ]
+    if faults:
+        raise InputError(faults)
+
+
 def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np.ndarray]:
     """Return the visits that have every confound to be removed, and these as numbers.
 
@@ -59,11 +77,15 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     InputError
         With every fault of the columns.
     """
-    if not config.remove_confounds:
-        return design, np.empty((len(design.y), 0))
+    none = np.empty((len(design.y), 0))
+    if not config.confounds:
+        return design, none
+    # Also where they are only compared: a mistake in a name is told before the long work.
     encoded = encode_covariates(
         design.covariates, names=config.confounds, forbidden=(*design.items, design.target)
     )
+    if not config.remove_confounds:
+        return design, none
     rows = encoded.complete
     return (design if rows.all() else _without(design, rows)), encoded.values[rows]
 

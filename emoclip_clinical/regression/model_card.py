@@ -76,9 +76,13 @@ def _origin(source: Mapping[str, object]) -> list[str]:
 def _performance(metrics: Mapping[str, object]) -> list[str]:
     r, cv, base = (_section(metrics, name) for name in ("pearson_r", "cv", "baseline"))
     rows = [
-        ("Pearson r (pooled, out of fold)", _number(r.get("pooled"))),
-        ("its interval", f"{_number(r.get('ci_low'))} to {_number(r.get('ci_high'))}"),
-        ("permutation p (one-sided)", _number(r.get("p_permutation"))),
+        ("Pearson r within folds", _number(r.get("fold_mean"))),
+        ("Pearson r, pooled over folds", _number(r.get("pooled"))),
+        (
+            "interval of the r " + ("within folds" if r.get("ci_of") == "fold_mean" else "pooled"),
+            f"{_number(r.get('ci_low'))} to {_number(r.get('ci_high'))}",
+        ),
+        ("permutation p of the pooled r (one-sided)", _number(r.get("p_permutation"))),
         ("mean absolute error, scale points", _number(metrics.get("mae"))),
         ("the same for the training mean alone", _number(base.get("mae"))),
         ("skill over the training mean", _number(metrics.get("skill"))),

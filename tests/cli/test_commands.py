@@ -160,6 +160,36 @@ def test_a_missing_rating_and_strangers_are_warnings(study: Path) -> None:
     assert len(pd.read_csv(study / "results/N1/excluded.csv")) == 3
 
 
+def test_models_schemes_and_confounds_by_option(study: Path) -> None:
+    table = pd.read_csv(study / "ratings.csv")
+    table["age"], table["site"] = range(len(table)), [f"s{k % 3}" for k in range(len(table))]
+    table.to_csv(study / "ratings.csv", index=False)
+    found = regress(
+        study, "--target", "N1", "--model", "pls", "--compare", "ridge", "--cv",
+        "leave_one_site_out", "--site", "site", "--confounds", "age, site", "--json",
+        "--permutations", "0",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    record = json.loads(found.stdout)["N1"]
+    assert (record["model"], record["cv"]["scheme"], record["cv"]["folds"]) == (
+        "pls", "leave_one_site_out", 3,
+    )  # fmt: skip
+    assert record["confounds"]["names"] == ["age", "site"]
+    assert {"pls", "ridge", "dummy", "covariates_only"} <= {m["name"] for m in record["models"]}
+    assert "no permutations were asked for" in found.stderr
+    assert "no such column" in refused(regress(study, "--target", "N1", "--confounds", "weight"))
+    assert "remove_confounds needs confounds" in refused(
+        regress(study, "--target", "N1", "--remove-confounds")
+    )
+    assert "regression.model" in refused(regress(study, "--target", "N1", "--model", "lasso"))
+
+
+def test_the_table_fits_a_narrow_terminal(study: Path) -> None:
+    shown = regress(study, "--target", "N1", "--target", "N2").stdout.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert any("pooled" in line and "interval" in line for line in shown)
+
+
 def test_an_unknown_target_suggests_near_names(study: Path) -> None:
     assert "negative_symptoms" in refused(regress(study, "--target", "negativ_symptoms"))
 

@@ -151,3 +151,31 @@ def test_of_equal_penalties_the_first_wins():
 def test_a_subject_in_both_parts_is_refused():
     with pytest.raises(ValueError, match="subject 1 stands in training and test"):
         list(splits(np.array([0, 1, 0]), subjects=np.array([0, 1, 1])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", range(20))
+def test_random_problems_equal_scikit_learn(make_design, problem):
+    """Predictions, chosen penalties and null of 20 random problems, vector by vector."""
+    rng = np.random.default_rng(100 + problem)
+    design = make_design(
+        n_subjects=int(rng.integers(20, 30)),
+        n_features=int(rng.choice([2, 8, 25, 60])),
+        two_visits=int(rng.integers(0, 9)),
+        effect=float(rng.uniform(0, 2)),
+        seed=problem,
+    )
+    X = design.X * 10.0 ** rng.uniform(-3, 3, design.X.shape[1]) + rng.normal(0, 10)
+    if problem % 2:
+        X[:, 1] = rng.normal()  # a constant column
+    design = replace(design, X=X)
+    config = RegressionConfig(folds=3, repeats=1, inner_folds=3, permutations=2, bootstrap=0)
+    made = estimate(design, config=config, seed=problem)
+    predicted, chosen = plain_cross_validation(design, design.y, config, seed=problem)
+    np.testing.assert_allclose(made.cross_validation.predicted, predicted, rtol=0, atol=1e-8)
+    assert [c["alpha"] for c in made.cross_validation.chosen] == chosen
+    swaps = exchange(design.subjects, design.keys["session_id"].tolist())
+    permuted = permuted_ratings(design.y, exchange=swaps, n=2, seed=problem)
+    for y, null in zip(permuted.T, made.null, strict=True):
+        out, _ = plain_cross_validation(design, y, config, seed=problem)
+        assert null == pytest.approx(weighted_r(y, out[0], design.weights), abs=1e-8)

@@ -107,7 +107,11 @@ def test_what_is_not_there_is_said(make_design):
     assert "recording quality does not vary" in " ".join(constant.warnings)
 
 
-def test_named_confounds_must_be_usable(cohort):
-    made = estimate(cohort, config=CONFIG.model_copy(update={"confounds": ("agee",)}), seed=0)
-    with pytest.raises(InputError, match="near names: age"):
-        supplement(made)
+def test_named_columns_must_be_usable(cohort):
+    """And a mistake in a name is told before the long work."""
+    told = []
+    for wrong in ({"confounds": ("agee",)}, {"subgroups": ("sax",)}):
+        config = CONFIG.model_copy(update=wrong)
+        with pytest.raises(InputError, match=r"near names: age|no rating column 'sax'"):
+            estimate(cohort, config=config, seed=0, progress=lambda *state: told.append(state))
+    assert not told

@@ -14,7 +14,10 @@ from emoclip_clinical.records import FeatureTable, Ratings
 from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.results import metrics_record
+from emoclip_clinical.regression.supplement import supplement
 from emoclip_clinical.study.report import NOTICE, render_report
+from emoclip_clinical.study.report_sections import number, sections, span
 
 PROVENANCE = {
     "command": "regress",
@@ -116,6 +119,7 @@ def test_it_begins_with_the_result_and_ends_with_the_notice(made, page):
     m = made.metrics
     assert "In 30 participants with 30 visits, ratings of panss.N1+N3" in start
     assert f"r = {m.pearson_pooled:.2f}" in start
+    assert f"r = {m.pearson_fold_mean:.2f} (95 % interval" in start
     assert f"{made.interval.low:.2f} to {made.interval.high:.2f}" in start
     assert f"permutation p = {made.p_permutation:.3f}" in start
     assert f"misses by {m.mae:.1f} scale points" in start
@@ -181,3 +185,56 @@ def test_chance_is_called_chance(made):
     assert "whether that is more than chance was not tested" in (
         render_report(untested, provenance={})
     )
+
+
+@pytest.fixture(scope="module")
+def whole(made):
+    """The estimate with covariates, quality and another model, and its supplement."""
+    design = made.design
+    n = len(design.y)
+    table = pd.DataFrame(
+        {"age": np.arange(n) * 1.7 % 40 + 20, "sex": np.where(np.arange(n) % 3, "f", "m")}
+    )
+    config = made.config.model_copy(update={"compare": ("pls",)})
+    found = estimate(replace(design, covariates=table), config=config, seed=0)
+    quality = design.keys.assign(face_coverage=np.linspace(0.5, 1, n) ** 2)
+    return found, supplement(found, quality=quality)
+
+
+def test_the_sections_hold_the_numbers_of_the_metrics(whole):
+    found, more = whole
+    page = render_report(found, provenance={}, more=more)
+    reader = Reader(page)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    for key in ("models", "confounds", "quality-alone", "agreement", "subgroups", "sensitivity",
+                "curve", "importance", "audit"):  # fmt: skip
+        assert (key in reader.ids) == (key != "curve" or bool(more.curve.points))
+    text = " | ".join(t for t in reader.text if t)
+    record = metrics_record(found, more)
+    for model in record["models"]:
+        assert f"{number(model['mae'])} | {number(model['rmse'])}" in text
+    gain = record["confounds"]["gain_r"]
+    assert (
+        f"gain from video | {number(gain['value'])} | {span(gain['ci_low'], gain['ci_high'])}"
+        in text
+    )
+    assert "participants on both sides of one | 0" in text
+    assert "m | 10 |" in text
+    assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
+    assert "None" not in text
+
+
+def test_no_section_is_made_of_anything_but_the_record(whole):
+    import json
+
+    record = metrics_record(*whole)
+    again = json.loads(json.dumps(record))
+    assert sections(again) == sections(record)
+
+
+def test_numbers_never_show_a_negative_zero():
+    assert number(-0.001) == "0.00"
+    assert number(-0.5) == "\N{MINUS SIGN}0.50"
+    assert number(None) == "not defined"
+    assert span(None, 1.0) == "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -125,11 +126,26 @@ def predictor_of(
     predict : callable
         Takes features that `standardised` gave.
     """
-    if rows.confounds.shape[1]:
-        return None
-    medians = training_medians(rows.X[train])
-    mean, scale = weighted_scale(filled(rows.X[train], medians), rows.weights[train])
-    return lambda X: np.asarray(predict((filled(X, medians) - mean) / scale))
+    return None if rows.confounds.shape[1] else _OfFeatures(rows, train, predict)
+
+
+class _OfFeatures:
+    """A fitted model behind the gaps and scales of its training rows, found when first used."""
+
+    def __init__(
+        self, rows: Rows, train: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        self._rows, self._train, self._predict = rows, train, predict
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        medians, mean, scale = self._training
+        return np.asarray(self._predict((filled(X, medians) - mean) / scale))
+
+    @cached_property
+    def _training(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        X = self._rows.X[self._train]
+        medians = training_medians(X)
+        return medians, *weighted_scale(filled(X, medians), self._rows.weights[self._train])
 
 
 def inner_splits(
