@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.analysis import CONDITIONAL_WARNING, estimate, fold_table
+from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.audit import audit
 from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.estimates import CONDITIONAL_WARNING, fold_table
 from emoclip_clinical.regression.folds import (
     balanced_folds,
     balancing_subjects,
