@@ -109,8 +109,12 @@ def lower_bound(
     with each_thread_alone():
         began = time.perf_counter()
         with VideoSampler(video, sample_fps=sample_fps, stop_seconds=part_seconds) as frames:
-            images = [frame.image for _, frame in zip(range(batch * 4), frames, strict=False)]
-            decoded = len(images) + sum(1 for _ in frames)
+            images = []
+            decoded = 0
+            for frame in frames:
+                decoded += 1
+                if len(images) < 4 * batch:
+                    images.append(frame.image)
         decode = (time.perf_counter() - began) / decoded
         began = time.perf_counter()
         prepared = np.stack([embedder.prepare(image) for image in images])
