@@ -31,6 +31,8 @@ from emoclip_clinical.core.training_texts import caption_clips
 from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 
+NOTHING_TO_RESUME = "there was no interrupted training to go on with: it began from the start"
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -163,6 +165,7 @@ def train(
         # Vectors from a cache on disk are rounded, those in memory are not.
         fingerprint = json.dumps([identity, world.size, cache_folder is not None], sort_keys=True)
         state = TrainingState(state_folder / "state.pt", fingerprint, writes=world.writes)
+        begun_anew = resume and not state.path.is_file()
         epochs, log = _fit(run, state, training=training, world=world, resume=resume)
         selected = run.selected()
         warnings += sides.warnings + ((TEST_DATA_WARNING,) if selected.by_test_data else ())
@@ -191,7 +194,7 @@ def train(
         tuple(run.trained),
         sum(run.trained.values()),
         selected,
-        warnings,
+        (*warnings, NOTHING_TO_RESUME) if begun_anew else warnings,
     )
 
 

@@ -17,7 +17,7 @@ from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig, TowerConfig
 from emoclip_clinical.core.evaluation.zero_shot import classify
 from emoclip_clinical.core.model import derived_seed
-from emoclip_clinical.core.training import train
+from emoclip_clinical.core.training import NOTHING_TO_RESUME, train
 from emoclip_clinical.core.training_config import OptimiserConfig, TrainingConfig
 from emoclip_clinical.records import PromptSet
 
@@ -114,6 +114,18 @@ def test_an_interrupted_training_ends_in_the_same_weights(
     )
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not (broken / "state" / "state.pt").exists()
+
+
+def test_resume_without_an_interrupted_training_says_so(
+    clips: list[Clip], small_model: ModelConfig, tmp_path: Path
+) -> None:
+    training = TrainingConfig(epochs=1, batch_clips=6, threads=1)
+    where = {"folder": tmp_path, "state_folder": tmp_path / "state"}
+    done = train(
+        clips, model=small_model, training=training, seed=3, device="cpu", resume=True, **where
+    )
+    assert done.warnings == (NOTHING_TO_RESUME,)
+    assert "began from the start" not in (tmp_path / "model.json").read_text()
 
 
 def test_resume_refuses_other_settings(
