@@ -63,12 +63,14 @@ def command(
 
 
 def _print(demo: Demo, *, effect: float) -> None:
+    from rich import box
     from rich.table import Table
 
     from .regress import interval_text, number_text, p_text, which_r
 
     judged = demo.zero_shot
-    table = Table(title="What the demo found, and what was planted", title_justify="left")
+    table = Table(title="What the demo found, and what was planted", title_justify="left",
+                  box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fmt: skip
     for name in ("", "found", "95 % interval", "pooled", "p", "planted"):
         table.add_column(name, no_wrap=name != "planted")
     table.add_row(
