@@ -31,6 +31,7 @@ from emoclip_clinical.records import Progress as ProgressCallback
 BAD_INPUT, PARTLY_DONE, INTERRUPTED = 2, 3, 130
 
 _MOST_FINISHED_BARS = 6
+_SECONDS_BETWEEN_LINES = 10.0
 
 console = Console()
 messages = Console(stderr=True)
@@ -77,7 +78,7 @@ def is_a_helper() -> bool:
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
-    """Show progress: bars on a terminal, a plain line every tenth of the way elsewhere."""
+    """Show progress: bars on a terminal, plain lines elsewhere."""
     if not messages.is_terminal:
         yield _PlainLines()
         return
@@ -113,18 +114,19 @@ class _SpeedColumn(ProgressColumn):
 
 
 class _PlainLines:
-    """Progress for a log: one line a tenth, with units a second and the time left."""
+    """Progress for a log: a line at the end of a task, and a few on the way of a long one."""
 
     def __init__(self) -> None:
-        self._tenths: dict[str, int] = {}
-        self._first: dict[str, tuple[float, int]] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, float] = {}
 
     def __call__(self, task: str, done: int, total: int) -> None:
-        started, done_then = self._first.setdefault(task, (time.monotonic(), done))
-        tenth = 10 * done // max(total, 1)
-        if tenth > self._tenths.get(task, 0) or (task not in self._tenths and done):
-            self._tenths[task] = tenth
-            seconds = time.monotonic() - started
-            rate = (done - done_then) / seconds if seconds > 0 else 0.0
-            left = f" ({rate:.3g}/s, {(total - done) / rate:.0f} s left)" if rate > 0 else ""
-            say(f"{task}: {done} of {total}{left}")
+        now = time.monotonic()
+        started, done_then = self._begun.setdefault(task, (now, done))
+        quiet_for = now - self._last.get(task, started)
+        if done < total and quiet_for < _SECONDS_BETWEEN_LINES:
+            return
+        self._last[task] = now
+        rate = (done - done_then) / (now - started) if now > started else 0.0
+        left = f" ({rate:.3g}/s, {(total - done) / rate:.0f} s left)" if rate > 0 else ""
+        say(f"{task}: {done} of {total}{left if done < total else ''}")

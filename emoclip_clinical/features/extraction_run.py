@@ -35,7 +35,7 @@ from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptS
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
 
-_SHORTEST_SHOWN_SECONDS = 60.0
+_SHORTEST_SHOWN_SECONDS = 300.0
 _PROGRESS_STEPS = 50
 
 
