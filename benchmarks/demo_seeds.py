@@ -31,8 +31,9 @@ def one_seed(seed: int) -> dict[str, float | int | None]:
 
     torch.set_num_threads(1)
     from emoclip_clinical.study.demo import run_demo
+    from emoclip_clinical.study.extract import run_extract
     from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.steps import run_extract, run_regress
+    from emoclip_clinical.study.regress import run_regress
     from emoclip_clinical.study.synthetic import SyntheticConfig, write_study
 
     root = Path(tempfile.mkdtemp(prefix="demo-seeds-"))

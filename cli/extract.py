@@ -71,8 +71,8 @@ def command(
     the same call with --merge in place of --shard makes the tables.
     """
     from emoclip_clinical.features.scale_out import parse_scale
+    from emoclip_clinical.study.extract import run_extract
     from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.steps import run_extract
 
     opened = open_study(
         study,

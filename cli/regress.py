@@ -13,7 +13,7 @@ from ._console import console, guarded, progress_bars, say, warn
 from ._options import JsonOption, SeedOption, SetOption, StudyOption, given
 
 if TYPE_CHECKING:
-    from emoclip_clinical.study.steps import TargetResult
+    from emoclip_clinical.study.regress import TargetResult
 
 
 @guarded
@@ -82,7 +82,7 @@ def command(
     Writes predictions, folds, metrics and a report for each target.
     """
     from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.steps import run_regress
+    from emoclip_clinical.study.regress import run_regress
 
     opened = open_study(
         study,

@@ -31,8 +31,8 @@ def command(
     study has interviews or ratings.
     """
     from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.run import needed_files, needs_own_model, run_study
     from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
-    from emoclip_clinical.study.steps import needed_files, needs_own_model, run_study
 
     from .evaluate import show as show_evaluation
     from .regress import show

@@ -43,7 +43,7 @@ def command(
     """
     from emoclip_clinical.core.names import compact_names
     from emoclip_clinical.study.protocol import open_study
-    from emoclip_clinical.study.steps import run_train
+    from emoclip_clinical.study.train import run_train
 
     untrained = epochs == 0
     opened = open_study(

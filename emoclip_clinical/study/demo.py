@@ -15,10 +15,12 @@ from emoclip_clinical.core.evaluation.zero_shot import classify
 from emoclip_clinical.features.prompt_sets import load_prompt_set
 from emoclip_clinical.records import InputError, Progress, no_progress
 from emoclip_clinical.study.clip_sources import load_study_clips
+from emoclip_clinical.study.extract import run_extract
 from emoclip_clinical.study.protocol import PROTOCOL_FILE, Study, open_study
+from emoclip_clinical.study.regress import TargetResult, run_regress
 from emoclip_clinical.study.shipped import shipped_protocol
-from emoclip_clinical.study.steps import TargetResult, run_extract, run_regress, run_train
 from emoclip_clinical.study.synthetic import SyntheticConfig, WrittenStudy, write_study
+from emoclip_clinical.study.train import run_train
 
 TRUTH_FILE = "truth.csv"
 N_RESAMPLES = 2000

@@ -25,9 +25,9 @@ from emoclip_clinical.study.clip_sources import clip_source, load_study_clips, s
 from emoclip_clinical.study.evaluation_models import OWN_MODEL, JudgedModels
 from emoclip_clinical.study.evaluation_tasks import TASKS, Bench, Fold, Found
 from emoclip_clinical.study.leak_guard import CARD_PART
-from emoclip_clinical.study.model_training import training_prompts
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import Clock, git_commit, provenance, utc_now
+from emoclip_clinical.study.train import training_prompts
 
 PROVENANCE_FILE = "provenance.json"
 OUTPUT_FOLDER = "evaluation"

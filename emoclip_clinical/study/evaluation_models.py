@@ -13,8 +13,8 @@ from emoclip_clinical.core.embedder import Embedder, load_model
 from emoclip_clinical.core.evaluation.clip_embeddings import ClipEmbeddings
 from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.records import Progress, PromptSet
-from emoclip_clinical.study.model_training import is_model_trained, train_model
 from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.train import is_model_trained, train_model
 
 OWN_MODEL = "model"
 """What the study's own model is called among those of an evaluation."""

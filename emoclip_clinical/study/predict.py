@@ -15,7 +15,7 @@ from emoclip_clinical.regression.features import read_same_features
 from emoclip_clinical.regression.predict import Predictions, predict_visits
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
-from emoclip_clinical.study.steps import target_folder
+from emoclip_clinical.study.regress import target_folder
 
 PREDICTIONS = "predictions"
 

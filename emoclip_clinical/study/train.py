@@ -1,18 +1,65 @@
-"""Training a model of a study: where its folders lie, and on which descriptions it is trained."""
+"""The step `train`: where a model of a study lies, and on which descriptions it is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.training_config import TrainingConfig
-from emoclip_clinical.records import Progress, PromptSet
+from emoclip_clinical.records import Progress, PromptSet, no_progress
+from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.protocol import Study
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.training import Trained
+
+
+def run_train(
+    study: Study, *, device: str = "auto", resume: bool = False, progress: Progress = no_progress
+) -> Trained:
+    """Train the protocol's model on the study's clips.
+
+    Raises
+    ------
+    InputError
+        See `load_clips` and `train`.
+    """
+    protocol = study.protocol
+    found = load_study_clips(study, protocol.data.clips) if asks_training(study) else None
+    trained = train_model(
+        study,
+        found.clips if found else [],
+        model=protocol.model,
+        training=protocol.training,
+        prompts=training_prompts(study),
+        device=device,
+        resume=resume,
+        progress=progress,
+    )
+    if found is None:
+        return trained
+    warnings = (*found.warnings, *trained.warnings)
+    return replace(trained, warnings=warnings, histogram=found.histogram)
+
+
+def is_trained_as_asked(study: Study) -> bool:
+    """Say whether the study has just the model that `run_train` would make."""
+    protocol = study.protocol
+    return is_model_trained(
+        study,
+        load_study_clips(study, protocol.data.clips).clips if asks_training(study) else [],
+        model=protocol.model,
+        training=protocol.training,
+        prompts=training_prompts(study),
+    )
+
+
+def asks_training(study: Study) -> bool:
+    """Say whether the protocol trains at all; without an epoch the model is only written."""
+    return study.protocol.training.frame_epochs + study.protocol.training.epochs > 0
 
 
 def train_model(
