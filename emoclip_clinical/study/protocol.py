@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -40,7 +40,21 @@ class DataConfig(BaseModel):
     encoding: str | None = Field(None, description="Of text tables; none: UTF-8")
     scales: tuple[str, ...] = Field((), description="YAML files of scales beside the shipped ones")
     features: str = Field("features", description="What extract writes and regress reads")
+    exclusions: str | None = Field(
+        None, description="A CSV of segments to leave out, each with its reason; none: all count"
+    )
     results: str = Field("results", description="What regress writes")
+
+
+class ReportConfig(BaseModel):
+    """How a result is shown; moves no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    formats: tuple[Literal["html", "md", "pdf"], ...] = Field(
+        ("html",), min_length=1, description="Files of the report; pdf needs a Chromium"
+    )
+    notes: tuple[str, ...] = Field((), description="Sentences of yours, shown below the result")
 
 
 class Protocol(BaseModel):
@@ -57,6 +71,7 @@ class Protocol(BaseModel):
     extraction: ExtractionConfig = ExtractionConfig()
     regression: RegressionConfig = RegressionConfig()
     segment_models: SegmentModelConfig = SegmentModelConfig()
+    report: ReportConfig = ReportConfig()
     evaluation: EvaluationConfig | None = Field(
         None, description="What the model is judged on; none: run does not judge it"
     )
