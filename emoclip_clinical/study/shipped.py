@@ -6,7 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.study.protocol import PROTOCOL_FILE
+
+PROTOCOL_FILE = "protocol.yaml"
 
 
 def shipped_protocols() -> tuple[str, ...]:

@@ -1,0 +1,64 @@
+"""What in a study's folder remembers its history: every result, and the locks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from emoclip_clinical.study.history_chain import History, HistoryMark
+
+_RESULT = "provenance.json"
+_NOT_SEARCHED = {".emoclip", "features", "interviews", "clips", "models"}
+
+
+def lost_marks(study: Path, history: History) -> tuple[str, ...]:
+    """Say what remembers another or a longer history than this one.
+
+    Parameters
+    ----------
+    study : Path
+        The study's folder.
+    history : History
+        As it is now.
+
+    Returns
+    -------
+    tuple of str
+        One a kind of witness: how many of them the history contradicts; empty if none.
+    """
+    lost = []
+    for kind, marks in (("result", _of_results(study)), ("lock", _of_locks(study))):
+        contradicted = sum(not history.holds(mark) for mark in marks)
+        if contradicted:
+            plural = "" if contradicted == 1 else "s"
+            lost.append(f"{contradicted} {kind}{plural}")
+    return tuple(lost)
+
+
+def _of_results(study: Path) -> Iterator[HistoryMark]:
+    for folder in sorted(study.iterdir()):
+        if not folder.is_dir() or folder.name in _NOT_SEARCHED:
+            continue
+        for path in sorted(folder.rglob(_RESULT)):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            mark = HistoryMark.from_record(record.get("history") if isinstance(record, dict) else 0)
+            if mark is not None:
+                yield mark
+
+
+def _of_locks(study: Path) -> Iterator[HistoryMark]:
+    for path in sorted(study.glob("*.lock")):
+        try:
+            record = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, YAMLError):
+            continue
+        mark = HistoryMark.from_record(record.get("history") if isinstance(record, dict) else 0)
+        if mark is not None:
+            yield mark
