@@ -23,6 +23,7 @@ import json
 import resource
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -57,7 +58,7 @@ def make_video(path: Path, *, minutes: float, source: Path | None) -> Path:
         stream.codec_context.options = {"crf": "23", "preset": "veryfast"}
         for i in range(n_frames):
             frame = pictures[i % len(pictures)]
-            frame.pts = i
+            frame.pts, frame.time_base = i, Fraction(1, FPS)
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     return path
