@@ -8,8 +8,9 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -31,6 +32,7 @@ from emoclip_clinical.core.training_texts import caption_clips
 from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 
+Resume = bool | Literal["if_it_fits"]
 NOTHING_TO_RESUME = "there was no interrupted training to go on with: it began from the start"
 
 
@@ -78,7 +80,7 @@ def train(
     state_folder: Path,
     seed: int,
     device: str = "auto",
-    resume: bool = False,
+    resume: Resume = False,
     prompts: PromptSet | None = None,
     cache_folder: Path | None = None,
     progress: Progress = no_progress,
@@ -107,8 +109,9 @@ def train(
         Of initial weights, order, texts, views and choice of frames.
     device : str
         `auto`, `cpu` or `cuda[:k]`; under `torchrun` each process takes a GPU of its own.
-    resume : bool
-        Go on with an interrupted run of the same settings, from its last saved state.
+    resume : bool or 'if_it_fits'
+        Go on with an interrupted run of the same settings, from its last saved state;
+        `if_it_fits` begins anew, without a word, where the state is of another run or unreadable.
     prompts : PromptSet, optional
         Class descriptions, for `captions: class_descriptions` and for a choice by recall.
     cache_folder : Path, optional
@@ -165,7 +168,7 @@ def train(
         # Vectors from a cache on disk are rounded, those in memory are not.
         fingerprint = json.dumps([identity, world.size, cache_folder is not None], sort_keys=True)
         state = TrainingState(state_folder / "state.pt", fingerprint, writes=world.writes)
-        begun_anew = resume and not state.path.is_file()
+        begun_anew = resume is True and not state.path.is_file()
         epochs, log = _fit(run, state, training=training, world=world, resume=resume)
         selected = run.selected()
         warnings += sides.warnings + ((TEST_DATA_WARNING,) if selected.by_test_data else ())
@@ -199,9 +202,11 @@ def train(
 
 
 def _fit(
-    run: Run, state: TrainingState, *, training: TrainingConfig, world: World, resume: bool
+    run: Run, state: TrainingState, *, training: TrainingConfig, world: World, resume: Resume
 ) -> tuple[list[Epoch], TrainingLog]:
-    payload = state.load() if resume else None
+    payload = state.load_if_it_fits() if resume == "if_it_fits" else None
+    if resume is True:
+        payload = state.load()
     world.wait()  # nobody writes a new state before everybody has read the old one
     log = TrainingLog(
         state.path.parent,
@@ -376,6 +381,7 @@ def _card(
         "epochs": [asdict(e) for e in epochs],
         "warnings": list(warnings),
         "torch": torch.__version__,
+        "made_by": metadata.version("emoclip-clinical"),
     }
 
 

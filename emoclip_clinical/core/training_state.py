@@ -69,6 +69,13 @@ class TrainingState:
             )
         return payload
 
+    def load_if_it_fits(self) -> dict[str, Any] | None:
+        """Return the state, or None where there is none that this training can go on with."""
+        try:
+            return self.load()
+        except InputError:
+            return None
+
     def remove(self) -> None:
         """Forget the state, once the model folder is written."""
         if self.writes:

@@ -96,7 +96,7 @@ def run_evaluate(
     config = study.protocol.evaluation or EvaluationConfig()
     if model_folder is not None and trains_its_own(config):
         raise InputError(f"task {config.task} trains models of its own here: it takes no --model")
-    prompt_sets = _prompt_sets(study, config, prompts)
+    prompt_sets = evaluation_prompts(study, config, prompts)
     models = JudgedModels(
         study, model_folder=model_folder, views=config.views, device=device, progress=progress
     )
@@ -111,6 +111,8 @@ def run_evaluate(
     found.warnings += _clip_warnings(models, folds) + _people_warnings(models, folds)
     evaluation = _evaluation(study, config, found, models, prompt_sets)
     folder = (output or _results(study)) / config.task
+    # Without it nobody takes half of these results for whole ones.
+    (folder / PROVENANCE_FILE).unlink(missing_ok=True)
     write_evaluation(evaluation, folder)
     origin = provenance(
         command="evaluate",
@@ -129,7 +131,7 @@ def is_evaluated(study: Study) -> bool:
     """Say whether the task's folder holds a result of the present inputs, settings and model."""
     protocol = study.protocol
     config = protocol.evaluation or EvaluationConfig()
-    folder = _results(study) / config.task
+    folder = evaluation_folder(study)
     try:
         found = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,9 +147,14 @@ def is_evaluated(study: Study) -> bool:
             return False
         if found.get("weights") != {OWN_MODEL: weights}:
             return False
-    prompt_sets = _prompt_sets(study, config, ())
+    prompt_sets = evaluation_prompts(study, config)
     inputs = evaluation_inputs(load_folds(study, config), prompt_sets)
     return bool(found.get("inputs") == inputs)
+
+
+def evaluation_folder(study: Study) -> Path:
+    """Return the folder of the results of the protocol's task."""
+    return _results(study) / (study.protocol.evaluation or EvaluationConfig()).task
 
 
 def _results(study: Study) -> Path:
@@ -257,9 +264,16 @@ def _people_warnings(models: JudgedModels, folds: Sequence[Fold]) -> list[str]:
     ]
 
 
-def _prompt_sets(
-    study: Study, config: EvaluationConfig, prompts: Sequence[str]
+def evaluation_prompts(
+    study: Study, config: EvaluationConfig, prompts: Sequence[str] = ()
 ) -> tuple[PromptSet, ...]:
+    """Load the prompt sets that are judged: those named, the section's, or the extraction's.
+
+    Raises
+    ------
+    InputError
+        If one can not be read, or two have the same name.
+    """
     if prompts:
         found = load_prompt_sets(tuple(prompts))
     else:

@@ -116,7 +116,7 @@ class JudgedModels:
                 training=training,
                 prompts=prompts,
                 device=self._device,
-                resume=False,
+                resume="if_it_fits",
                 progress=self._progress,
             )
         return self._load(self._study.models / model.name, name=name)

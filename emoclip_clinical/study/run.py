@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclip_clinical.records import Progress, no_progress
-from emoclip_clinical.study.extract import run_extract
+from emoclip_clinical.records import InputError, Progress, no_progress
+from emoclip_clinical.study.file_hashes import FileHashes
+from emoclip_clinical.study.graph import (
+    Decision,
+    StepEnd,
+    StepRecords,
+    chosen_steps,
+    plan_steps,
+    run_steps,
+)
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import Clock, utc_now
-from emoclip_clinical.study.regress import TargetResult, is_estimated, run_regress
-from emoclip_clinical.study.train import asks_training, is_trained_as_asked, run_train
+from emoclip_clinical.study.run_log import RunLog, default_log
+from emoclip_clinical.study.steps import Made, Setting, step_files, study_steps
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.training import Trained
     from emoclip_clinical.features.extract import ExtractionResult
     from emoclip_clinical.study.evaluate import Evaluated
+    from emoclip_clinical.study.regress import TargetResult
+
+CACHES = ".emoclip"
 
 
 @dataclass(frozen=True)
@@ -24,74 +37,135 @@ class StudyRun:
 
     Attributes
     ----------
+    ends : tuple of StepEnd
+        How each step ended, in order.
     trained : Trained or None
     evaluated : Evaluated or None
     extracted : ExtractionResult or None
-        Extraction skips by itself, interview by interview; None where the study has none.
     results : tuple of TargetResult or None
     """
 
+    ends: tuple[StepEnd, ...]
     trained: Trained | None
     evaluated: Evaluated | None
     extracted: ExtractionResult | None
     results: tuple[TargetResult, ...] | None
 
+    def raise_failures(self) -> None:
+        """Raise what stopped steps: a bug if there is one, else the faults of all of them.
+
+        Raises
+        ------
+        InputError
+            With the faults of every step that failed for its input.
+        """
+        errors = [end.error for end in self.ends if end.error is not None]
+        faults: list[str] = []
+        for error in errors:
+            if not isinstance(error, InputError):
+                raise error
+            faults += [fault for fault in error.faults if fault not in faults]
+        if faults:
+            raise InputError(faults)
+
 
 def run_study(
-    study: Study, *, device: str = "auto", now: Clock = utc_now, progress: Progress = no_progress
+    study: Study,
+    *,
+    first: str | None = None,
+    only: str | None = None,
+    device: str = "auto",
+    log: Path | None = None,
+    now: Clock = utc_now,
+    progress: Progress = no_progress,
+    listen: Callable[[StepEnd | Decision], None] = lambda _: None,
 ) -> StudyRun:
-    """Run all steps in order, leaving out what is done with the same inputs and settings.
+    """Run the steps of a protocol in order, leaving out what is done with the same inputs.
 
-    A model is judged when the protocol has an evaluation section. Interviews are left alone when
-    it has one and the study has neither interviews nor ratings.
+    A step that fails leaves the results of the others as they are, and those that do not read
+    its outputs still run.
+
+    Parameters
+    ----------
+    study : Study
+    first : str, optional
+        A step to begin with; it runs even if nothing has changed, those before it do not run.
+    only : str, optional
+        The one step to run, even if nothing has changed.
+    device : str
+        `auto`, `cpu` or `cuda[:k]`.
+    log : Path, optional
+        A file that lines are added to; ``.emoclip/logs/run-<time>.log`` by default.
+    now : callable
+        The clock.
+    progress : callable
+        See the steps.
+    listen : callable
+        Told each decision to run, before, and each end, after.
+
+    Returns
+    -------
+    StudyRun
+        Failures are in `ends`; `StudyRun.raise_failures` raises them.
 
     Raises
     ------
     InputError
-        From the step that can not go on; the results of the steps before it stay.
+        If a step is named that the protocol does not have, or the log can not be written.
     """
-    trained = evaluated = extracted = results = None
-    if needs_own_model(study) and not is_trained_as_asked(study):
-        trained = run_train(study, device=device, progress=progress)
-    if study.protocol.evaluation is not None:
-        evaluated = _evaluate_if_changed(study, device=device, now=now, progress=progress)
-    if has_interviews(study):
-        extracted = run_extract(
-            study, [study.path(study.protocol.data.interviews)], device=device, progress=progress
-        )
-        if not is_estimated(study):
-            results = run_regress(study, command="run", now=now, progress=progress)
-    return StudyRun(trained, evaluated, extracted, results)
+    setting = Setting(study, _hashes(study), device, now, progress, Made())
+    steps = chosen_steps(study_steps(setting), first=first, only=only)
+
+    with RunLog(log or default_log(study.folder, now=now), now=now) as lines:
+
+        def heard(what: StepEnd | Decision) -> None:
+            lines.note(what)
+            if isinstance(what, StepEnd):
+                setting.hashes.save()
+            listen(what)
+
+        ends = run_steps(steps, records=_records(setting), forced=first or only, listen=heard)
+    made = setting.made
+    return StudyRun(ends, made.trained, made.evaluated, made.extracted, made.results)
 
 
-def has_interviews(study: Study) -> bool:
-    """Say whether a study is about interviews, not only about judging a model."""
-    data = study.protocol.data
-    there = any(study.path(path).exists() for path in (data.interviews, data.ratings))
-    return there or study.protocol.evaluation is None
+def plan_study(
+    study: Study, *, first: str | None = None, only: str | None = None
+) -> tuple[Decision, ...]:
+    """Say which steps `run_study` would run, and why; nothing is computed or changed.
+
+    Raises
+    ------
+    InputError
+        If a step is named that the protocol does not have, or an input can not be read.
+    """
+    setting = Setting(study, _hashes(study))
+    steps = chosen_steps(study_steps(setting), first=first, only=only)
+    decisions = plan_steps(steps, records=_records(setting), forced=first or only)
+    setting.hashes.save()
+    return decisions
 
 
-def needs_own_model(study: Study) -> bool:
-    """Say whether the study's own model is used: by extraction, or by what it is judged on."""
-    from emoclip_clinical.core.evaluation.config import trains_its_own
+def needed_files(
+    study: Study, *, first: str | None = None, only: str | None = None
+) -> tuple[str, ...]:
+    """Return the keys of `data` whose files the chosen steps need from the start.
 
-    evaluation = study.protocol.evaluation
-    return has_interviews(study) or evaluation is None or not trains_its_own(evaluation)
+    Raises
+    ------
+    InputError
+        If a step is named that the protocol does not have.
+    """
+    steps = study_steps(Setting(study, _hashes(study)))
+    names = [step.name for step in chosen_steps(steps, first=first, only=only)]
+    return tuple(dict.fromkeys(key for name in names for key in step_files(study, name)))
 
 
-def needed_files(study: Study) -> tuple[str, ...]:
-    """Return the keys of `data` whose files `run_study` needs from the start."""
-    evaluation = study.protocol.evaluation
-    of_interviews = ("interviews", "ratings") if has_interviews(study) else ()
-    reads_clips = evaluation is None or evaluation.data is None or asks_training(study)
-    return (*(("clips",) if reads_clips else ()), *of_interviews)
+def _hashes(study: Study) -> FileHashes:
+    return FileHashes(study.folder / CACHES / "hashes.json")
 
 
-def _evaluate_if_changed(
-    study: Study, *, device: str, now: Clock, progress: Progress
-) -> Evaluated | None:
-    from emoclip_clinical.study.evaluate import is_evaluated, run_evaluate
-
-    if is_evaluated(study):
-        return None
-    return run_evaluate(study, device=device, now=now, progress=progress)
+def _records(setting: Setting) -> StepRecords:
+    study = setting.study
+    # Two protocols of one folder have steps of their own.
+    return StepRecords(study.folder / CACHES / "steps" / study.variant, hashes=setting.hashes)

@@ -14,11 +14,11 @@ from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.protocol import Study
 
 if TYPE_CHECKING:
-    from emoclip_clinical.core.training import Trained
+    from emoclip_clinical.core.training import Resume, Trained
 
 
 def run_train(
-    study: Study, *, device: str = "auto", resume: bool = False, progress: Progress = no_progress
+    study: Study, *, device: str = "auto", resume: Resume = False, progress: Progress = no_progress
 ) -> Trained:
     """Train the protocol's model on the study's clips.
 
@@ -70,7 +70,7 @@ def train_model(
     training: TrainingConfig,
     prompts: PromptSet | None,
     device: str,
-    resume: bool,
+    resume: Resume,
     progress: Progress,
 ) -> Trained:
     """Train a model of the study into ``models/<name>``.
