@@ -38,10 +38,11 @@ def concordance_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tenso
 def relational_loss(hidden: Tensor, wanted: Tensor) -> Tensor:
     """Align distances between representations with distances between labels.
 
-    After Foteinopoulou & Patras (2022), arXiv 2207.05577: within a batch, the distance of two
-    samples in the latent space is to follow that of their labels. Here latent distances are
-    1 - cosine, label distances are Euclidean over the largest of the batch, and the loss is the
-    mean squared difference over pairs.
+    After Foteinopoulou & Patras (2022), arXiv 2207.05577: within a batch, how alike two samples
+    are in the latent space is to follow how alike their labels are; the loss is the root mean
+    squared difference over pairs. They compare vectors of several labels by their cosine, of
+    which a single rating leaves only the sign. Here latent distances are 1 - cosine, and label
+    distances are Euclidean, as shares of the largest in the batch, which holds for one label too.
 
     Parameters
     ----------
@@ -60,5 +61,6 @@ def relational_loss(hidden: Tensor, wanted: Tensor) -> Tensor:
     first, second = torch.triu_indices(n, n, offset=1)
     of_hidden = 1 - (unit[first] * unit[second]).sum(dim=1)
     of_labels = (wanted[first] - wanted[second]).norm(dim=1)
-    loss: Tensor = ((of_hidden - of_labels / (of_labels.max() + SMALLEST)) ** 2).mean()
+    squared = (of_hidden - of_labels / (of_labels.max() + SMALLEST)) ** 2
+    loss: Tensor = (squared.mean() + SMALLEST).sqrt()
     return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,12 +43,20 @@ class Output:
     hidden: Tensor
 
 
-class BagNetwork(nn.Module):
-    """A network of segments: `forward(values, visit, n_visits)` returns an `Output`."""
+class BagNetwork(nn.Module, ABC):
+    """A network of segments."""
 
+    @abstractmethod
     def forward(self, values: Tensor, visit: Tensor, n_visits: int) -> Output:
-        """See the subclasses."""
-        raise NotImplementedError
+        """Return what the network says of a batch of visits.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_segments, n_dimensions)
+        visit : Tensor of int, shape (n_segments,)
+            Of each segment, from 0.
+        n_visits : int
+        """
 
 
 class BagRegressor:
