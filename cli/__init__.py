@@ -17,6 +17,7 @@ from . import (
     prompts,
     quality,
     regress,
+    report,
     run,
     scales,
     train,
@@ -41,6 +42,7 @@ app.command("extract")(extract.command)
 app.command("faces")(faces.command)
 app.command("quality")(quality.command)
 app.command("regress")(regress.command)
+app.command("report")(report.command)
 app.command("predict")(predict.command)
 app.command("run")(run.command)
 app.command("prompts")(prompts.command)

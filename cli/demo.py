@@ -112,7 +112,7 @@ def _planted(demo: Demo, effect: float) -> dict[str, str]:
 
 
 def _summary(demo: Demo) -> dict[str, object]:
-    from emoclip_clinical.regression.results import metrics_record
+    from .regress import read_metrics
 
     low, high = demo.uar_interval
     return {
@@ -123,6 +123,6 @@ def _summary(demo: Demo) -> dict[str, object]:
             "chance": demo.zero_shot.chance,
         },
         "population_r": demo.written.cohort.calibration.population_r,
-        "results": {r.name: metrics_record(r.estimate, r.supplement) for r in demo.results},
+        "results": {r.name: read_metrics(r.folder) for r in demo.results},
         "seconds": dict(demo.seconds),
     }

@@ -117,17 +117,17 @@ def show(results: Sequence[TargetResult], *, as_json: bool) -> None:
         more = (*result.estimate.warnings, *result.supplement.warnings)
         warn([f"{result.name}: {text}" for text in more])
     if as_json:
-        from emoclip_clinical.regression.results import metrics_record
-
-        typer.echo(
-            json.dumps(
-                {r.name: metrics_record(r.estimate, r.supplement) for r in results}, indent=2
-            )
-        )
+        typer.echo(json.dumps({r.name: read_metrics(r.folder) for r in results}, indent=2))
     else:
         _print(results)
     for result in results:
         say(f"report: {result.folder / 'report.html'}")
+
+
+def read_metrics(folder: Path) -> dict[str, object]:
+    """Return what ``metrics.json`` of a result says."""
+    content: dict[str, object] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return content
 
 
 def _print(results: Sequence[TargetResult]) -> None:

@@ -83,13 +83,33 @@ def analyse_quality(
 def align_quality(design: Design, quality: pd.DataFrame) -> pd.DataFrame:
     """Return the quality of each visit of the design, its recordings averaged.
 
+    See `quality_of_visits`.
+    """
+    return quality_of_visits(design.keys, quality)
+
+
+def quality_of_visits(visits: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame:
+    """Return the quality of each visit, its recordings averaged.
+
     Visits are matched by participant and session, by participant where the table names no
     sessions.
+
+    Parameters
+    ----------
+    visits : DataFrame of shape (n_visits, 2)
+        ``participant_id`` and ``session_id``.
+    quality : DataFrame
+        A row a recording.
 
     Returns
     -------
     DataFrame of shape (n_visits, n_quality_columns)
         NaN where nothing is known.
+
+    Raises
+    ------
+    InputError
+        If the table has no identifiers, no quality column, or none of the visits.
     """
     if "participant_id" not in quality:
         raise InputError("the quality table has no participant_id")
@@ -102,7 +122,7 @@ def align_quality(design: Design, quality: pd.DataFrame) -> pd.DataFrame:
     numbers = quality[columns].astype(np.float64)
     named = pd.concat([quality[keys].fillna("").astype(object), numbers], axis=1)
     means = named.groupby(keys, as_index=False)[columns].mean()
-    aligned = design.keys.merge(means, on=keys, how="left")[columns]
+    aligned = visits.merge(means, on=keys, how="left")[columns]
     if aligned.isna().all(axis=None):
         raise InputError("the quality table has no visit of the analysis")
     return aligned

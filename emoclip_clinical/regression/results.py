@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.descriptions import description_record
+from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 from emoclip_clinical.regression.supplement import Supplement
 from emoclip_clinical.regression.supplement_record import supplement_record
 
 
-def metrics_record(estimate: Estimate, more: Supplement | None = None) -> dict[str, object]:
+def metrics_record(
+    estimate: Estimate, more: Supplement | None = None, *, quality: pd.DataFrame | None = None
+) -> dict[str, object]:
     """Return the content of ``metrics.json``; what is not defined is None.
 
     Parameters
@@ -22,6 +26,8 @@ def metrics_record(estimate: Estimate, more: Supplement | None = None) -> dict[s
     estimate : Estimate
     more : Supplement, optional
         What stands beside it; its sections are left out where it is not given.
+    quality : DataFrame, optional
+        Recording quality, a row an interview; see `description_record`.
     """
     design, config, m = estimate.design, estimate.config, estimate.metrics
     fold = estimate.cross_validation.fold
@@ -65,6 +71,7 @@ def metrics_record(estimate: Estimate, more: Supplement | None = None) -> dict[s
         "bland_altman": {"bias": m.bias, "low": m.limit_low, "high": m.limit_high},
         "p_adjusted": estimate.p_adjusted,
         "warnings": [*estimate.warnings, *(more.warnings if more else ())],
+        **description_record(estimate, quality),
         **(supplement_record(estimate, more) if more else {}),
     }
 
@@ -86,12 +93,17 @@ def prediction_table(estimate: Estimate) -> pd.DataFrame:
 
 
 def write_results(
-    estimate: Estimate, folder: str | Path, *, more: Supplement | None = None
+    estimate: Estimate,
+    folder: str | Path,
+    *,
+    more: Supplement | None = None,
+    quality: pd.DataFrame | None = None,
 ) -> None:
     """Write the tables and metrics of one target, each file whole or not at all.
 
     Writes ``predictions.csv``, ``folds.csv``, ``metrics.json``, ``permutation_null.csv``,
-    ``coefficients.csv``, ``flow.csv`` and ``excluded.csv``. Numbers are written in full, so that
+    ``coefficients.csv``, ``flow.csv``, ``excluded.csv`` and, where it is known, ``quality.csv``.
+    Numbers are written in full, so that
     reading them back gives the same bits; ``metrics.json`` holds null for what is not defined.
 
     Parameters
@@ -102,6 +114,8 @@ def write_results(
         ``results/<target>``; made where it is missing.
     more : Supplement, optional
         What stands beside it, in ``metrics.json``.
+    quality : DataFrame, optional
+        Recording quality, a row an interview: keys, ``status`` and any of `QUALITY_COLUMNS`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +128,18 @@ def write_results(
         "flow.csv": estimate.design.flow,
         "excluded.csv": estimate.design.excluded,
     }
+    if quality is not None:
+        wanted = ("participant_id", "session_id", "status", *QUALITY_COLUMNS)
+        tables["quality.csv"] = quality[[c for c in wanted if c in quality]]
+    else:
+        (folder / "quality.csv").unlink(missing_ok=True)
     for name, table in tables.items():
         _write_whole(folder / name, table.to_csv(index=False, lineterminator="\n"))
     record = json.dumps(
-        metrics_record(estimate, more), indent=2, ensure_ascii=False, allow_nan=False
+        metrics_record(estimate, more, quality=quality),
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
     )
     _write_whole(folder / "metrics.json", record + "\n")
 

@@ -29,7 +29,10 @@ def supplement_record(made: Estimate, more: Supplement) -> Record:
         "human_ceiling": plain(more.ceiling),
         "subgroups": [plain(group) for group in more.subgroups],
         "sensitivity": [plain(one) for one in more.sensitivity],
-        "learning_curve": plain(more.curve),
+        "learning_curve": {
+            **_mapping(plain(more.curve)),
+            "points": [{**_mapping(plain(p)), "rmse": p.mse**0.5} for p in more.curve.points],
+        },
         "importance": [plain(one) for one in more.importance],
         "audit": {**_mapping(plain(more.audit)), "fitted": dict(more.audit.fitted)},
     }

@@ -30,7 +30,7 @@ from emoclip_clinical.study.provenance import (
     utc_now,
 )
 from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
-from emoclip_clinical.study.report import render_report
+from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 
 PROVENANCE_FILE = "provenance.json"
@@ -99,6 +99,7 @@ def run_regress(
     """
     protocol = study.protocol
     config, data = protocol.regression, protocol.data
+    check_formats(protocol.report.formats)
     started = now()
     features = features or study.path(data.features)
     ratings = ratings or study.path(data.ratings)
@@ -151,12 +152,12 @@ def run_regress(
     for name, made in zip(config.targets, estimates, strict=True):
         folder = root / target_folder(name)
         more = supplement(made, quality=quality, progress=progress)
-        write_results(made, folder, more=more)
+        write_results(made, folder, more=more, quality=quality)
         write_estimator(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
-        page = render_report(made, provenance=origin, quality=quality, more=more)
-        _write(folder / REPORT_FILE, page)
+        write_report(folder)
         results.append(TargetResult(name, folder, made, more))
+    write_index(root)
     return tuple(results)
 
 

@@ -1,0 +1,189 @@
+"""Sections that set the result beside others: models, confounds, quality, groups, exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.study.report.document import (
+    Cell,
+    Number,
+    Section,
+    Span,
+    Table,
+    number,
+)
+from emoclip_clinical.study.report.folder import Record
+
+_BASELINES = {
+    "dummy": "mean rating of the training participants",
+    "covariates_only": "covariates alone",
+    "covariates_and_video": "covariates and video",
+    "quality_only": "recording quality alone",
+    "quality_and_video": "recording quality and video",
+}
+
+
+def _title(name: str) -> str:
+    titles: Mapping[str, str] = {str(k): info.title for k, info in CATALOGUE.items()}
+    return titles.get(name) or _BASELINES[name]
+
+
+def models(record: Record) -> Section:
+    """Return the models and baselines on the same folds."""
+    rows = tuple(
+        (
+            _title(m["name"]) + (" (this result)" if m["role"] == "main" else ""),
+            int(m["n_subjects"]),
+            Number(m["pearson_fold_mean"]),
+            Number(m["pearson_pooled"]),
+            Number(m["mae"]),
+            Number(m["rmse"]),
+            Number(m["skill"]),
+        )
+        for m in record["models"]
+    )
+    head = ("model", "participants", "r within folds", "r pooled", "MAE", "RMSE", "skill")
+    beside = [m for m in record["models"] if m["role"] == "compared"]
+    text = (
+        "All on the same folds; the baselines always run. A model that does not beat the mean "
+        "rating has found nothing that helps new participants. Only this result's p was tested: "
+        "choosing the best row afterwards would be another analysis."
+    )
+    tables = (Table("models", head, rows), *([_differences(beside)] if beside else []))
+    return Section("models", "Models compared", (text,), tables=tables)
+
+
+def _differences(beside: Sequence[Record]) -> Table:
+    rows = tuple(
+        (
+            _title(m["name"]),
+            Number(m["r_less_main"]["value"]),
+            Span(m["r_less_main"]["ci_low"], m["r_less_main"]["ci_high"]),
+            Number(m["mae_less_main"]["value"]),
+            Span(m["mae_less_main"]["ci_low"], m["mae_less_main"]["ci_high"]),
+            Number(m["p_corrected_t"], 3),
+        )
+        for m in beside
+    )
+    head = ("model less this result", "r", "interval", "MAE", "interval", "p")
+    caption = (
+        "Intervals: participants and one repeat drawn at random. p: two-sided, of the difference "
+        "in MAE over folds (Nadeau and Bengio)."
+    )
+    return Table("model_differences", head, rows, caption)
+
+
+def confounds(record: Record) -> Section:
+    """Return what covariates predict, and what video adds."""
+    found = record["confounds"]
+    if found is None:
+        text = "No covariate was compared with the video; the warnings say why."
+        return Section("confounds", "Confounds", (text,))
+    text = (
+        f"What {', '.join(found['names'])} predict alone, and what the video adds to them (ridge, "
+        "the confounds without a penalty). The ratings are raw in every row."
+    )
+    return Section("confounds", "Confounds", (text,), tables=(_against("confounds", found),))
+
+
+def quality_alone(record: Record) -> Section:
+    """Return whether recording quality alone predicts the rating."""
+    found = record["quality_alone"]
+    title = "Does recording quality alone predict it?"
+    if found is None:
+        return Section("quality-alone", title, ("Not known; the warnings say why.",))
+    alone, p = found["alone"], found["alone"]["p_permutation"]
+    verdict = (
+        "was not tested"
+        if p is None
+        else "is more than permuted ratings give by chance: quality goes with the ratings"
+        if p <= 0.05
+        else "is no more than permuted ratings may give by chance"
+    )
+    text = (
+        f"{', '.join(found['names'])} alone reach r = {number(alone['pearson_pooled'])}, which "
+        f"{verdict}" + ("." if p is None else f" (p = {number(p, 3)}).")
+    )
+    return Section("quality-alone", title, (text,), tables=(_against("quality_alone", found),))
+
+
+def _against(key: str, found: Record) -> Table:
+    alone, gain = found["alone"], found["gain_r"]
+    rows: tuple[tuple[Cell, ...], ...] = (
+        (
+            "alone",
+            Number(alone["pearson_pooled"]),
+            Span(alone["ci_low"], alone["ci_high"]),
+            Number(alone["p_permutation"], 3),
+        ),
+        ("video alone", Number(found["video_pearson_pooled"]), "", ""),
+        ("together", Number(found["combined_pearson_pooled"]), "", ""),
+        (
+            "video, these removed in the fold",
+            Number(found["residualised_pearson_pooled"]),
+            "",
+            "",
+        ),
+        (
+            "gain from video",
+            Number(gain["value"]),
+            Span(gain["ci_low"], gain["ci_high"]),
+            Number(found["p_gain_freedman_lane"], 3),
+        ),
+        ("partial r of video and rating", Number(found["partial_r"]), "", ""),
+    )
+    caption = (
+        "Alone: bootstrap interval, conditional on the fitted models, and permutation p. Gain: "
+        "participants and one repeat drawn at random; Freedman-Lane p."
+    )
+    return Table(key, ("", "r pooled", "interval", "p"), rows, caption)
+
+
+def subgroups(record: Record) -> Section:
+    """Return errors in subgroups."""
+    found = record["subgroups"]
+    if not found:
+        text = "The ratings have no column that makes subgroups."
+        return Section("subgroups", "Subgroups", (text,))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (g["variable"], g["level"], "fewer than 10", "not shown", "", "not shown", "")
+        if g["n_subjects"] is None
+        else (
+            g["variable"],
+            g["level"],
+            int(g["n_subjects"]),
+            Number(g["mae"]),
+            Span(g["mae_interval"]["low"], g["mae_interval"]["high"]),
+            Number(g["bias"]),
+            Span(g["bias_interval"]["low"], g["bias_interval"]["high"]),
+        )
+        for g in found
+    )
+    head = ("variable", "group", "participants", "MAE", "interval", "bias", "interval")
+    text = "Scale points; bias is predicted less observed. Groups below 10 are not shown."
+    return Section("subgroups", "Subgroups", (text,), tables=(Table("subgroups", head, rows),))
+
+
+def sensitivity(record: Record) -> Section:
+    """Return the result without a site or a participant."""
+    text = (
+        "The whole pipeline again with ridge, new folds, and without one site or one participant "
+        "who moves r most."
+    )
+    if not record["sensitivity"]:
+        none = "No site was named and no participant stands out."
+        return Section("sensitivity", "Sensitivity", (text, none))
+    rows = tuple(
+        (
+            f"{e['kind']} {e['excluded']}",
+            int(e["n_subjects"]),
+            Number(e["r"]),
+            Number(e["r_change"]),
+            Number(e["mae"]),
+        )
+        for e in record["sensitivity"]
+    )
+    head = ("without", "participants left", "r pooled", "change of r", "MAE")
+    table = Table("sensitivity", head, rows)
+    return Section("sensitivity", "Sensitivity", (text,), tables=(table,))

@@ -1,0 +1,230 @@
+"""The methods of a result as text for a paper, made of its settings; with references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.study.report.document import Section, number
+from emoclip_clinical.study.report.folder import Record, ResultFolder
+from emoclip_clinical.study.report.result_sections import SCHEMES
+from emoclip_clinical.study.report.sentences import percent, scale_source, within_folds
+
+EMOCLIP = (
+    "Foteinopoulou NM, Patras I (2024). EmoCLIP: a vision-language method for zero-shot video "
+    "facial expression recognition. IEEE FG 2024; arXiv:2310.16640."
+)
+NADEAU = (
+    "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52, "
+    "239-281."
+)
+BOOTSTRAP = (
+    "Efron B (1987). Better bootstrap confidence intervals. Journal of the American Statistical "
+    "Association 82, 171-185."
+)
+PERMUTATION = (
+    "Ojala M, Garriga GC (2010). Permutation tests for studying classifier performance. Journal "
+    "of Machine Learning Research 11, 1833-1863."
+)
+FAMILY = (
+    "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate. Journal of the Royal "
+    "Statistical Society B 57, 289-300."
+)
+CONCORDANCE = (
+    "Lin LI (1989). A concordance correlation coefficient to evaluate reproducibility. Biometrics "
+    "45, 255-268."
+)
+ICC = (
+    "McGraw KO, Wong SP (1996). Forming inferences about some intraclass correlation "
+    "coefficients. Psychological Methods 1, 30-46."
+)
+LIMITS = (
+    "Bland JM, Altman DG (1999). Measuring agreement in method comparison studies. Statistical "
+    "Methods in Medical Research 8, 135-160."
+)
+FREEDMAN = (
+    "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. "
+    "Journal of Business & Economic Statistics 1, 292-298."
+)
+REPEATED = (
+    "Bakdash JZ, Marusich LR (2017). Repeated measures correlation. Frontiers in Psychology 8, 456."
+)
+TRIPOD = "Collins GS, Moons KGM, Dhiman P, et al. (2024). TRIPOD+AI statement. BMJ 385, e078378."
+_PACKAGES = ("emoclip-clinical", "scikit-learn", "scipy", "numpy", "torch", "open_clip_torch")
+
+
+def methods(result: ResultFolder) -> Section:
+    """Return paragraphs that can be pasted into a paper, and the references they need."""
+    record, provenance = result.metrics, result.provenance
+    protocol = provenance["protocol"] if isinstance(provenance["protocol"], Mapping) else {}
+    from_extract = bool(provenance.get("features"))
+    parts = (
+        _features(record, protocol) if from_extract else _other_features(record),
+        _ratings(record, protocol.get("regression", {})),
+        _model(record),
+        _performance(record),
+        _around(record),
+        _software(provenance),
+    )
+    return Section(
+        "methods",
+        "Methods text",
+        parts,
+        points=_references(record, from_extract=from_extract),
+        to_paste=True,
+    )
+
+
+def _features(record: Record, protocol: Mapping[str, Any]) -> str:
+    found, model = protocol.get("extraction", {}), protocol.get("model", {})
+    face = {
+        "detect": f"faces were found with {found.get('detector')} at "
+        f"{found.get('detection_fps'):g} pictures a second and followed over time"
+        if isinstance(found.get("detection_fps"), int | float)
+        else "faces were found and followed over time",
+        "whole_frame": "pictures were used whole",
+        "precomputed": "faces were cut out with boxes of another tool",
+    }.get(str(found.get("face")), "faces were cut out")
+    fps = found.get("sample_fps") or model.get("sample_fps")
+    sampled = f" sampled at {fps:g} pictures a second," if isinstance(fps, int | float) else ""
+    window, stride = found.get("window_seconds"), found.get("stride_seconds")
+    length = f"{window:g} s" if isinstance(window, int | float) else "the model's clip length"
+    step = f", one every {stride:g} s" if isinstance(stride, int | float) else ""
+    pooled = ", ".join(str(p).replace("_", " ") for p in found.get("pooling", ()))
+    tower = model.get("tower", {}).get("name", "CLIP")
+    return (
+        f"Interview videos were{sampled} {face}, and cut into segments of {length}{step}. A "
+        f"vision-language model for facial expression (EmoCLIP; image and text tower {tower}) gave "
+        "each segment its similarity to sentences that describe expressions; no rating was used "
+        "for this. Segments were pooled to one row of features an interview"
+        + (f" ({pooled})" if pooled else "")
+        + f", {record['settings']['n_features']} in all."
+    )
+
+
+def _other_features(record: Record) -> str:
+    n = record["settings"]["n_features"]
+    return (
+        f"Each visit was described by {n} features from a table that was made elsewhere [FOR THE "
+        "AUTHOR: how]."
+    )
+
+
+def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
+    items = " + ".join(record["items"])
+    several = {
+        "mean": " Several raters of a visit were averaged.",
+        "first": " Of several raters of a visit the first was taken.",
+        "repeated": " Several raters of a visit were kept as repeated measures.",
+    }.get(str(settings.get("raters")), "")
+    missing = {
+        "complete": " Scores with a missing item were left out.",
+        "prorate": " Scores with few missing items were prorated from their other items.",
+    }.get(str(settings.get("missing_items")), "")
+    low, high = record["settings"]["minimum"], record["settings"]["maximum"]
+    span = "" if low is None or high is None else f", {low:g} to {high:g} points"
+    return (
+        f"The outcome was {record['target']} ({items}{span}).{several if _raters(record) else ''}"
+        f"{missing} The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
+        f"participants; {record['n_excluded']} further visits were left out. Each participant "
+        "counted once in fitting, tuning and every measure, however many visits."
+    )
+
+
+def _raters(record: Record) -> bool:
+    return record["human_ceiling"] is not None
+
+
+def _model(record: Record) -> str:
+    cv, info = record["cv"], CATALOGUE[record["model"]]
+    what = "segment embeddings" if info.needs_segments else "standardised features"
+    names = ", ".join(cv["confounds_removed"])
+    removed = f" {names} were regressed out of the features in each training fold." if names else ""
+    sites = f", spread over the column {cv['site']}" if cv["site"] else ""
+    return (
+        f"Ratings were estimated by {info.title} on {what} ({info.description}) in "
+        f"{SCHEMES[cv['scheme']]} cross-validation ({cv['folds']} folds, {cv['repeats']} "
+        f"repetitions{sites}), participants never on both sides of a split. Hyper-parameters were "
+        f"chosen in {record['settings']['inner_folds']} inner folds of the training participants; "
+        f"everything that learns from data was fitted inside the training folds.{removed}"
+    )
+
+
+def _performance(record: Record) -> str:
+    r, settings = record["pearson_r"], record["settings"]
+    level = percent(settings["confidence"])
+    interval = (
+        f"The {level} interval of the mean correlation within folds is the corrected t of Nadeau "
+        "and Bengio over Fisher's z."
+        if within_folds(record)
+        else f"The {level} interval of the pooled correlation is a bootstrap over participants "
+        "that keeps the fitted models, and is too narrow."
+    )
+    test = (
+        f" Significance is one-sided from {r['n_permutations']} permutations of whole rating "
+        "vectors among participants with the same visits, the whole pipeline with its tuning "
+        f"rerun each time ({r['n_exchangeable']} participants could be permuted); p values were "
+        "adjusted over the targets of the protocol (Benjamini and Hochberg)."
+        if r["n_permutations"]
+        else ""
+    )
+    return (
+        "Agreement of ratings and out-of-fold predictions was measured by Pearson's r (within "
+        "folds and pooled), Spearman's r, mean absolute error and root mean squared error beside "
+        "those of the training mean, skill, Lin's concordance correlation, ICC(A,1), calibration "
+        f"slope and intercept, and Bland-Altman limits. {interval}{test}"
+    )
+
+
+def _around(record: Record) -> str:
+    beside = [CATALOGUE[m["name"]].title for m in record["models"] if m["role"] == "compared"]
+    parts = []
+    if beside:
+        parts.append(f"{', '.join(beside)} ran beside it on the same folds")
+    if record["confounds"] is not None:
+        names = ", ".join(record["confounds"]["names"])
+        parts.append(f"{names} were compared with the video alone and together (Freedman-Lane p)")
+    if record["quality_alone"] is not None:
+        parts.append("so was recording quality")
+    if record["repeated_visits"] is not None:
+        parts.append("repeated visits were split into between and within participants")
+    if record["human_ceiling"] is not None:
+        parts.append("agreement between raters is given as the human ceiling")
+    if record["subgroups"]:
+        parts.append("errors are given by subgroup of ten participants or more")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else "No covariate was compared with the video."
+
+
+def _software(provenance: Record) -> str:
+    packages = provenance["packages"]
+    named = [f"{name} {packages[name]}" for name in _PACKAGES if packages.get(name)]
+    seed = provenance.get("seed")
+    return f"Software: {', '.join(named)}, Python {provenance.get('python')}; seed {seed}."
+
+
+def _references(record: Record, *, from_extract: bool) -> tuple[str, ...]:
+    source = scale_source(record)
+    wanted = (
+        (EMOCLIP, from_extract),
+        (source or "", source is not None),
+        (NADEAU, within_folds(record)),
+        (BOOTSTRAP, record["settings"]["bootstrap"] > 0),
+        (PERMUTATION, record["pearson_r"]["n_permutations"] > 0),
+        (FAMILY, record["pearson_r"]["n_permutations"] > 0),
+        (CONCORDANCE, True),
+        (ICC, True),
+        (LIMITS, True),
+        (FREEDMAN, record["confounds"] is not None or record["quality_alone"] is not None),
+        (REPEATED, record["repeated_visits"] is not None),
+        (TRIPOD, True),
+    )
+    return tuple(text for text, is_used in wanted if is_used)
+
+
+def sample_words(record: Record) -> str:
+    """Return the size of the sample beside what the learning curve suggests."""
+    suggested = record["learning_curve"]["suggested_subjects"]
+    more = "suggests no number" if suggested is None else f"suggests about {number(suggested, 0)}"
+    return f"{record['n_subjects']} participants; the learning curve {more}"
