@@ -33,6 +33,24 @@ DEFAULT_ALPHAS = tuple(round(10 ** (-1 + 2 * k / 3), 6) for k in range(10))
 """Ten ridge penalties from 0.1 to 100,000, evenly spaced in their logarithm."""
 
 
+class PublishedResult(BaseModel):
+    """A published figure that the report shows beside ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str | None = Field(
+        default=None, min_length=1, description="As in targets; null: the source names none."
+    )
+    measure: Literal["pearson_r", "mae", "rmse", "ccc"] = Field(
+        default="pearson_r", description="What was measured."
+    )
+    value: float = Field(allow_inf_nan=False, description="What was found.")
+    at_most: bool = Field(
+        default=False, description="Whether the source says `up to`: the best of several."
+    )
+    source: str = Field(min_length=1, description="Where it was published.")
+
+
 class RegressionConfig(BaseModel):
     """How a rated target is estimated from the features of the visits."""
 
@@ -75,6 +93,11 @@ class RegressionConfig(BaseModel):
     )
     importance: bool = Field(
         default=True, description="Permutation importance of the features, by emotion, over folds."
+    )
+    moments: int = Field(
+        default=3,
+        ge=0,
+        description="Segments of each interview to list that move its estimate most; 0: none.",
     )
     jobs: int = Field(
         default=2,
@@ -120,6 +143,9 @@ class RegressionConfig(BaseModel):
     impute: Literal["none", "median"] = Field(
         default="none",
         description="Visits with a missing feature are left out, or filled in inside the folds.",
+    )
+    published: tuple[PublishedResult, ...] = Field(
+        default=(), description="Published figures, shown beside ours; they change no number."
     )
 
     @field_validator("alphas")

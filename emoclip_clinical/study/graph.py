@@ -302,6 +302,8 @@ def _run_one(step: Step, *, records: StepRecords, forced: bool, listen: Listener
 
 def _missing(step: Step) -> tuple[str, ...]:
     roles = [role for role, path in step.outputs.items() if not path.exists()]
+    if len(roles) == len(step.outputs):
+        return ("none of its outputs is there",)
     return limited(f"output {role} is missing" for role in roles)
 
 

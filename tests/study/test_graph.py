@@ -90,7 +90,7 @@ def test_what_is_done_is_not_done_again(kitchen: Kitchen) -> None:
     [
         (lambda k: (k.folder / "first").write_text("new"), ["a", "c"], "input first changed"),
         (lambda k: k.settings.update({"b.salt": 2}), ["b"], "setting b.salt: 1 → 2"),
-        (lambda k: (k.folder / "b.out").unlink(), ["b"], "output dish is missing"),
+        (lambda k: (k.folder / "b.out").unlink(), ["b"], "none of its outputs is there"),
         (
             lambda k: (k.folder / "b.out").write_text("spilt"),
             ["b"],

@@ -19,7 +19,10 @@ from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
 
 MAFW, SEVEN = LABEL_ORDERS["mafw_emoclip"], LABEL_ORDERS["seven"]
 COMPOUNDS = ("anger_disgust", "fear_surprise", "fear_sadness_anxiety")
-STUDIES = ("demo", "new_study")
+STUDIES = (
+    "demo", "new_study", "negative_symptoms", "ness_paper", "cains_expression",
+    "bring_your_own_features", "multi_site", "longitudinal",
+)  # fmt: skip
 JUDGING = tuple(name for name in shipped_protocols() if name not in STUDIES)
 
 # UAR and WAR in per cent: EmoCLIP, arXiv 2310.16640; the baseline as Exp-CLIP gives it.
@@ -42,6 +45,8 @@ def test_it_is_sound_and_invents_no_number(name: str, tmp_path: Path) -> None:
     published = protocol.evaluation.published if protocol.evaluation else None
     found = (published.uar, published.war) if published else None
     assert found == PUBLISHED.get(name)
+    figures = [(p.target, p.measure, p.value, p.at_most) for p in protocol.regression.published]
+    assert figures == ([(None, "pearson_r", 0.85, True)] if name == "ness_paper" else [])
     assert name in STUDIES or protocol.evaluation is not None
     if name.endswith("as_published"):
         assert protocol.model.faithful

@@ -3,6 +3,8 @@
 Each visit has a latent trait with mean 0 and standard deviation 1. It lowers three latent
 expressivities (amplitude, rate and variety of expressions) and raises the seven negative items.
 Nothing else knows of it: not the other items, not age, sex or site, not identity, light or camera.
+Where the CAINS is asked for, its expression items follow it too. A mean change, where there is one,
+is added to the trait of second visits.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from emoclip_clinical.records import InterviewKey
 
+from .cains import CAINS_ITEMS, draw_cains
 from .config import SyntheticConfig
 from .ratings import OTHER_ITEMS, Calibration, calibrate, draw_negative_items, draw_other_items
 from .seeds import Stream, generator
@@ -41,7 +44,8 @@ class Visit:
     expressivity : mapping of str to float
         Latent value of each of `FACETS`; same scale, higher is more expressive.
     items : mapping of str to int
-        P1 to P7, N1 to N7 and G1 to G16, each from 1 to 7.
+        P1 to P7, N1 to N7 and G1 to G16, each from 1 to 7; C1 to C13, each from 0 to 4, where
+        they are asked for.
     age_years : int
     sex : str
         ``female`` or ``male``.
@@ -132,15 +136,20 @@ def _draw_subject(
     age, sex = int(rng.integers(18, 66)), str(rng.choice(("female", "male")))
     stable = config.trait_stability
     trait = repeated_normals(n_visits, stability=stable, rng=rng)
+    trait = trait + config.mean_change * np.arange(n_visits)
     heard = repeated_normals(n_visits, stability=stable, rng=rng)
     faces = draw_expressivity(trait, config=config, rng=rng)
     negative = draw_negative_items(trait, heard, trait_share=calibration.trait_share, rng=rng)
     others = draw_other_items(n_visits, rng=rng)
+    cains_rng = generator(config.seed, Stream.CAINS, subject)
+    cains = draw_cains(trait, heard, rng=cains_rng) if config.with_cains else None
     visits = []
     for visit in range(n_visits):
         session = f"ses-{visit + 1}" if with_sessions else ""
         items = dict(zip(OTHER_ITEMS, others[visit].tolist(), strict=True))
         items |= {f"N{n + 1}": int(score) for n, score in enumerate(negative[visit])}
+        if cains is not None:
+            items |= dict(zip(CAINS_ITEMS, cains[visit].tolist(), strict=True))
         visits.append(
             Visit(
                 key=InterviewKey(participant_id=f"sub-{subject + 1:03d}", session_id=session),

@@ -54,6 +54,15 @@ class SyntheticConfig(BaseModel):
     trait_stability: float = Field(
         0.6, ge=0, le=1, description="Correlation of the trait between two visits."
     )
+    mean_change: float = Field(
+        0.0,
+        ge=-3,
+        le=3,
+        description="Mean change of the trait from the first visit to the second, in its SDs.",
+    )
+    with_cains: bool = Field(
+        False, description="Whether the same visits are rated on the 13 items of the CAINS too."
+    )
     rating_correlation: float = Field(
         0.8,
         gt=0,

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     RATING = 6
     CALIBRATION = 7
     POPULATION = 8
+    CAINS = 9
 
 
 def generator(seed: int, stream: Stream, *numbers: int) -> np.random.Generator:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from .cains import CAINS_ITEMS
 from .clips import ClipPlan
 from .cohort import FACETS, Cohort
 from .interviews import expressivity_from_latent
@@ -48,14 +49,14 @@ def rating_table(cohort: Cohort) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``participant_id, session_id``, P1 to P7, N1 to N7, G1 to G16, ``age`` (years), ``sex``,
-        ``site``.
+        ``participant_id, session_id``, P1 to P7, N1 to N7, G1 to G16, C1 to C13 where they are
+        asked for, ``age`` (years), ``sex``, ``site``.
     """
     rows = [
         {
             "participant_id": visit.key.participant_id,
             "session_id": visit.key.session_id,
-            **{item: visit.items[item] for item in _ITEMS},
+            **{i: visit.items[i] for i in (*_ITEMS, *CAINS_ITEMS) if i in visit.items},
             "age": visit.age_years,
             "sex": visit.sex,
             "site": visit.site,
