@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from emoclip_clinical.core.config import ModelConfig, TemporalConfig, TowerConfig
+from emoclip_clinical.features.layout import (
+    InterviewSummary,
+    embeddings_schema,
+    interviews_schema,
+    key_columns,
+    segments_schema,
+    table_of,
+    vector_column,
+)
+from emoclip_clinical.features.pooled_parts import scored_segments
+from emoclip_clinical.features.pooling import pool_segments, pooled_names
+from emoclip_clinical.features.pooling_config import POOLING
+from emoclip_clinical.features.scores import PromptVectors, score_columns
+from emoclip_clinical.records import InterviewKey
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,3 +88,61 @@ def write_video() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def write_features() -> Callable[..., Path]:
+    """Return a function that writes a features folder: no video, no model, extract's layout."""
+    return _write_features
+
+
+def _write_features(
+    folder: Path, *, interviews: Sequence[InterviewKey], n_segments: int = 8, seed: int = 0
+) -> Path:
+    rng = np.random.default_rng(seed)
+    sets = (PromptVectors("basic", ("happy", "sad", "calm"), np.zeros((0, 0))),)
+    columns = score_columns(sets)
+    tables: list[list[pa.Table]] = [[], []]
+    rows: list[dict[str, object]] = []
+    for key in interviews:
+        place = {
+            **key_columns(key, n_rows=n_segments),
+            "segment": list(range(n_segments)),
+            "onset": [2.0 * i for i in range(n_segments)],
+            "duration": [2.0] * n_segments,
+        }
+        values = {
+            name: rng.random(n_segments).astype(np.float32) + rng.normal() for name in columns
+        }
+        quality = dict.fromkeys(segments_schema(()).names[6:], [None] * n_segments)
+        quality |= {"status": ["ok"] * n_segments, "reason": [""] * n_segments}
+        quality |= {name: rng.random(n_segments) for name in ("face_coverage", "movement")}
+        vectors = rng.normal(size=(n_segments, 4)).astype(np.float32)
+        made = [
+            table_of({**place, **quality, **values}, schema=segments_schema(columns)),
+            table_of({**place, "embedding": vector_column(vectors)}, schema=embeddings_schema(4)),
+        ]
+        for table, part in zip(tables, made, strict=True):
+            table.append(part)
+        summary = InterviewSummary(n_segments, n_segments, 2.0 * n_segments, 0.9, 1, 1.0, "ok", "")
+        pooled = pool_segments(scored_segments(*made, columns=columns), prompt_vectors=sets)
+        keys = {name: values[0] for name, values in key_columns(key, n_rows=1).items()}
+        rows.append({**keys, **asdict(summary), **pooled})
+    names = pooled_names(sets, embedding_width=4)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.concat_tables(tables[0]), folder / "segments.parquet")
+    pq.write_table(pa.concat_tables(tables[1]), folder / "embeddings.parquet")
+    by_column = {name: [row[name] for row in rows] for name in interviews_schema(names).names}
+    whole = table_of(by_column, schema=interviews_schema(names))
+    pq.write_table(whole, folder / "interviews.parquet")
+    settings = {
+        "model": {"hash": "ab" * 32, "embedding_width": 4},
+        "prompts": [
+            {"name": "basic", "classes": [[c, [c]] for c in sets[0].classes], "compounds": []}
+        ],
+        "pooling": {"statistics": list(POOLING), "weights": "equal"},
+        "pooled_features": list(names),
+        "inputs": [],
+    }
+    (folder / "features.json").write_text(json.dumps(settings))
+    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,8 +21,13 @@ SETTINGS = "features.json"
 EMBEDDINGS = "embeddings.parquet"
 EMBEDDING = "embedding"
 
+Amend = Callable[[pd.DataFrame], pd.DataFrame]
+"""Changes the rows of ``interviews.parquet`` before the recordings of a visit are averaged."""
 
-def read_feature_files(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTable, str]:
+
+def read_feature_files(
+    path: Path, *, columns: Sequence[str], amend: Amend | None = None
+) -> tuple[FeatureTable, str]:
     """Read the chosen columns of a features folder or table, whatever is missing in them.
 
     Parameters
@@ -30,6 +36,8 @@ def read_feature_files(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTa
         A folder that ``extract`` wrote, its embeddings, or any table.
     columns : sequence of str
         Patterns; empty means all.
+    amend : callable, optional
+        For a folder; see `Amend`.
 
     Returns
     -------
@@ -46,7 +54,7 @@ def read_feature_files(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTa
     if not path.exists():
         raise InputError(f"{path.name}: no such features folder or table")
     if path.is_dir():
-        return _read_folder(path, columns=columns)
+        return _read_folder(path, columns=columns, amend=amend)
     if path.name == EMBEDDINGS:
         return _read_embeddings(path, columns=columns)
     return _read_any_table(path, columns=columns)
@@ -73,7 +81,9 @@ def _read_any_table(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTable
     return FeatureTable(keyed.keys, values, nobody, {}, tuple(warnings if text else ())), path.name
 
 
-def _read_folder(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTable, str]:
+def _read_folder(
+    path: Path, *, columns: Sequence[str], amend: Amend | None
+) -> tuple[FeatureTable, str]:
     if not (path / TABLE).is_file() or not (path / SETTINGS).is_file():
         raise InputError(f"{path.name}: {TABLE} and {SETTINGS} are wanted here; run extract first")
     settings = _settings(path)
@@ -88,6 +98,8 @@ def _read_folder(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTable, s
     text = [c for c in (*wanted, "n_ok") if not _is_number_column(table, c)]
     if text:
         raise InputError([f"{TABLE}: column {c!r} must hold numbers" for c in text])
+    if amend is not None:
+        table = replace(table, frame=amend(table.frame))
     chosen = _chosen(wanted, columns, file=SETTINGS)
     weight = table.frame["n_ok"].astype(np.float64).fillna(0.0).to_numpy()
     values = table.frame[chosen].astype(np.float64)

@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import FeatureTable, InputError
-from emoclip_clinical.regression.feature_files import excluded_visits, read_feature_files
+from emoclip_clinical.regression.feature_files import Amend, excluded_visits, read_feature_files
 from emoclip_clinical.tables import limit_faults
 
 ImputeRule = Literal["none", "median"]
 
 
 def read_features(
-    path: str | Path, *, columns: Sequence[str] = (), impute: ImputeRule = "none"
+    path: str | Path,
+    *,
+    columns: Sequence[str] = (),
+    impute: ImputeRule = "none",
+    amend: Amend | None = None,
 ) -> FeatureTable:
     """Read features, one row a visit.
 
@@ -33,6 +37,8 @@ def read_features(
         of the folder, or all numeric columns of the table.
     impute : {'none', 'median'}
         `median` keeps visits with missing values, as NaN, for the folds to fill in.
+    amend : callable, optional
+        Changes the rows of a folder's interviews first; see `Amend`.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def read_features(
     InputError
         With every fault of the table.
     """
-    table, name = read_feature_files(Path(path), columns=columns)
+    table, name = read_feature_files(Path(path), columns=columns, amend=amend)
     return _usable_rows(_screened(table, file=name), impute, name)
 
 

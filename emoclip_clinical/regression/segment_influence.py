@@ -1,97 +1,66 @@
-"""Segments that move a subject's estimate most: how it changes when a segment is left out.
+"""Segments that move a visit's estimate: how it changes when one of them is left out.
 
-Only times are given, never a frame. The features of an interview are pooled anew without each of
-its usable segments, and the estimator's weights turn the change of the features into a change of
-the estimate.
+The models are those of the cross-validation, and of them only those in whose folds the visit was
+held out, so that no model judges a visit that it was fitted to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from emoclip_clinical.records import InputError
-
-Pooling = Callable[[pd.DataFrame], np.ndarray]
-"""Pools the usable segments of one interview to its features, (n_features,)."""
-KEYS = ("interview", "onset", "duration")
+from emoclip_clinical.records import CrossValidation, InputError
+from emoclip_clinical.regression.models.base import Predictor
 
 
 def segment_influence(
-    segments: pd.DataFrame,
+    cv: CrossValidation,
     *,
-    pool: Pooling,
-    weights: np.ndarray,
-    names: Sequence[str],
-    most: int = 5,
-) -> pd.DataFrame:
-    """Rank the segments of each interview by how much they move its estimate.
+    predictors: Sequence[Predictor],
+    row: int,
+    whole: np.ndarray,
+    without: np.ndarray,
+) -> np.ndarray:
+    """Return how much each segment of a visit moves its out-of-fold estimate.
 
     Parameters
     ----------
-    segments : DataFrame
-        ``interview, onset, duration`` (seconds of the video's own clock), ``status`` where there
-        is one (rows other than ``ok`` are left out), and what `pool` reads.
-    pool : callable
-        See `Pooling`.
-    weights : ndarray of shape (n_features,)
-        Scale points for one unit of a feature; for instance the mean over folds.
-    names : sequence of str, length n_features
-        Names of the features, for messages.
-    most : int
-        Segments of each interview to keep.
+    cv : CrossValidation
+        Its folds say which models have not seen the visit.
+    predictors : sequence of callable
+        The model of each repeat and fold, in the order of `cv.chosen`.
+    row : int
+        The visit's row in `cv`.
+    whole : ndarray of shape (n_features,)
+        Its features.
+    without : ndarray of shape (n_segments, n_features)
+        The same without each of its segments.
 
     Returns
     -------
-    DataFrame
-        ``interview, rank, onset, duration, change``: the estimate with the segment less the
-        estimate without it, scale points; the largest change in either direction first.
-        Interviews with fewer than three usable segments are left out.
+    ndarray of shape (n_segments,)
+        The estimate with the segment less the estimate without it, in scale points, each the mean
+        over repeats; above 0 where the segment raises the estimate. NaN where a feature that the
+        visit has is not defined without the segment.
 
     Raises
     ------
     InputError
-        If a column is missing, or the features do not fit the weights.
+        If models, folds and features do not fit together.
     """
-    missing = [c for c in KEYS if c not in segments]
-    faults = [f"the segments table has no column {c!r}" for c in missing]
-    if len(weights) != len(names):
-        faults.append(f"{len(names)} features need as many weights, got {len(weights)}")
-    if faults:
-        raise InputError(faults)
-    usable = segments[segments["status"] == "ok"] if "status" in segments else segments
-    rows: list[tuple[str, int, float, float, float]] = []
-    for interview, part in usable.groupby("interview", sort=True):
-        if len(part) >= 3:
-            rows += _ranked(str(interview), part, pool, weights, most)
-    return pd.DataFrame(rows, columns=["interview", "rank", "onset", "duration", "change"])
-
-
-def _ranked(
-    interview: str, part: pd.DataFrame, pool: Pooling, weights: np.ndarray, most: int
-) -> list[tuple[str, int, float, float, float]]:
-    whole = _features(pool, part, weights, interview)
-    changes = np.array(
-        [
-            (whole - _features(pool, part.drop(index=row), weights, interview)) @ weights
-            for row in part.index
-        ]
-    )
-    order = np.argsort(-np.abs(changes), kind="stable")[:most]
-    times = part[["onset", "duration"]].to_numpy(dtype=np.float64)
-    return [
-        (interview, rank + 1, float(times[i, 0]), float(times[i, 1]), float(changes[i]))
-        for rank, i in enumerate(order)
-    ]
-
-
-def _features(pool: Pooling, part: pd.DataFrame, weights: np.ndarray, interview: str) -> np.ndarray:
-    made = np.asarray(pool(part), dtype=np.float64)
-    if made.shape != weights.shape or not np.isfinite(made).all():
+    repeats = len(cv.fold)
+    if len(predictors) != len(cv.chosen) or len(predictors) % repeats:
+        raise InputError(f"{len(cv.chosen)} folds need as many models, got {len(predictors)}")
+    if without.ndim != 2 or without.shape[1:] != whole.shape:
         raise InputError(
-            f"{interview}: pooling {len(part)} segments should give {len(weights)} numbers, "
-            f"got shape {made.shape} with {int((~np.isfinite(made)).sum())} undefined"
+            f"features without a segment must have shape (n, {len(whole)}), got {without.shape}"
         )
-    return made
+    folds = len(predictors) // repeats
+    both = np.concatenate([whole[np.newaxis], without])
+    change = np.zeros(len(without))
+    for repeat, fold in enumerate(cv.fold[:, row].tolist()):
+        estimates = predictors[repeat * folds + fold](both)
+        change += (estimates[0] - estimates[1:]) / repeats
+    lost = np.isnan(without) & ~np.isnan(whole)
+    return np.where(lost.any(axis=1), np.nan, change)

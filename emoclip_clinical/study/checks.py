@@ -11,6 +11,7 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.ratings import validate_ratings
 from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.history import record_look
+from emoclip_clinical.study.left_out import exclusion_faults
 from emoclip_clinical.study.protocol import Study, open_study
 from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
 from emoclip_clinical.study.rated import study_scales, study_targets
@@ -48,6 +49,7 @@ def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = 
     n_clips = _count(lambda: load_study_clips(study, data.clips).clips, faults) if there else 0
     n_interviews = _count(lambda: find_interviews([interviews]), faults)
     _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)
+    faults += exclusion_faults(study)
     faults += _rating_faults(study, now)
     if faults:
         raise InputError(faults)

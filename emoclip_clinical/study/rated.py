@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from emoclip_clinical.records import FeatureTable, InputError, Ratings
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.regression.ratings import read_ratings
 from emoclip_clinical.regression.scales import Registry, load_scales
 from emoclip_clinical.regression.scoring import RatingRules
+from emoclip_clinical.study.left_out import left_out_segments, without_segments
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
 
@@ -33,9 +37,27 @@ def scale_hashes(study: Study) -> dict[str, str | None]:
 
 
 def study_features(study: Study, path: Path) -> FeatureTable:
-    """Read features as the protocol wants them; see `read_features`."""
+    """Read features as the protocol wants them, without the segments that it excludes.
+
+    Raises
+    ------
+    InputError
+        With every fault of the features, or of the exclusions; see `read_features` and
+        `left_out_segments`.
+    """
     config = study.protocol.regression
-    return read_features(path, columns=config.feature_columns, impute=config.impute)
+    left_out = left_out_segments(study, path)
+
+    def amend(interviews: pd.DataFrame) -> pd.DataFrame:
+        return without_segments(interviews, path, left_out.segments)
+
+    table = read_features(
+        path,
+        columns=config.feature_columns,
+        impute=config.impute,
+        amend=amend if left_out.segments else None,
+    )
+    return replace(table, warnings=(*table.warnings, *left_out.warnings))
 
 
 def study_targets(study: Study, path: Path) -> list[Ratings]:

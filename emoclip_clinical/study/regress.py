@@ -20,6 +20,8 @@ from emoclip_clinical.regression.supplement import Supplement, supplement
 from emoclip_clinical.study.estimators import write_estimator
 from emoclip_clinical.study.history import record_look
 from emoclip_clinical.study.leak_guard import check_people, people_warnings, without_hashes
+from emoclip_clinical.study.left_out import exclusion_hashes
+from emoclip_clinical.study.moments import study_moments, write_moments
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import (
     Clock,
@@ -141,6 +143,7 @@ def run_regress(
             "features": _features_sha256(features, config),
             "ratings": tree_sha256(ratings),
             **scale_hashes(study),
+            **exclusion_hashes(study, features),
         },
         started=started,
         ended=now(),
@@ -151,8 +154,11 @@ def run_regress(
     results = []
     for name, made in zip(config.targets, estimates, strict=True):
         folder = root / target_folder(name)
+        moments = study_moments(study, made, features=features, progress=progress)
+        made = replace(made, warnings=(*made.warnings, *moments.warnings))
         more = supplement(made, quality=quality, progress=progress)
         write_results(made, folder, more=more, quality=quality)
+        write_moments(moments, folder)
         write_estimator(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
         write_report(folder)
@@ -168,6 +174,7 @@ def is_estimated(study: Study) -> bool:
         "features": _features_sha256(study.path(protocol.data.features), protocol.regression),
         "ratings": tree_sha256(study.path(protocol.data.ratings)),
         **scale_hashes(study),
+        **exclusion_hashes(study, study.path(protocol.data.features)),
     }
     for name in protocol.regression.targets:
         folder = study.path(protocol.data.results) / target_folder(name)

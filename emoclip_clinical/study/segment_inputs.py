@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.models.base import Model
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.models.search import BagModel
+from emoclip_clinical.study.left_out import left_out_segments
 from emoclip_clinical.study.protocol import Study
 
 EMBEDDINGS = "embeddings.parquet"
@@ -47,11 +49,14 @@ def segment_inputs(
             "models of segments read the folder that extract writes, with its "
             f"{EMBEDDINGS}; it is not there"
         )
-    bags = read_bags(features / EMBEDDINGS, keys=design.keys)
+    left_out = left_out_segments(study, features).segments
+    bags = read_bags(features / EMBEDDINGS, keys=design.keys, left_out=left_out)
     return bags, segment_models(study)
 
 
-def read_bags(path: Path, *, keys: pd.DataFrame) -> SegmentBags:
+def read_bags(
+    path: Path, *, keys: pd.DataFrame, left_out: Mapping[str, frozenset[int]] | None = None
+) -> SegmentBags:
     """Read the embeddings of some visits.
 
     Parameters
@@ -59,6 +64,8 @@ def read_bags(path: Path, *, keys: pd.DataFrame) -> SegmentBags:
     path : Path
         ``embeddings.parquet``.
     keys : DataFrame of shape (n_visits, 2)
+    left_out : mapping of str to frozenset of int, optional
+        Numbers of segments that do not count, by interview.
 
     Raises
     ------
@@ -66,7 +73,13 @@ def read_bags(path: Path, *, keys: pd.DataFrame) -> SegmentBags:
         Naming the visits that have none.
     """
     columns = list(KEY_COLUMNS)
-    table = pd.read_parquet(path, columns=[*columns, "embedding"]).dropna(subset=["embedding"])
+    places = ["interview", "segment"] if left_out else []
+    table = pd.read_parquet(path, columns=[*columns, *places, "embedding"])
+    table = table.dropna(subset=["embedding"])
+    if left_out:
+        pairs = [(name, number) for name, numbers in left_out.items() for number in numbers]
+        gone = pd.MultiIndex.from_frame(table[places]).isin(pairs)
+        table = table[~gone].reset_index(drop=True)
     table[columns] = table[columns].fillna("")
     if (keys["session_id"] != "").any() and (table["session_id"] == "").all():
         columns = ["participant_id"]

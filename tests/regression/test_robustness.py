@@ -21,7 +21,6 @@ from emoclip_clinical.regression.importance import (
 )
 from emoclip_clinical.regression.learning_curve import CurvePoint, _fitted, learning_curve
 from emoclip_clinical.regression.nested_ridge import subset
-from emoclip_clinical.regression.segment_influence import segment_influence
 from emoclip_clinical.regression.sensitivity import (
     influence,
     influential_subjects,
@@ -219,38 +218,3 @@ def test_features_are_grouped_by_emotion() -> None:
         "sd_embedding": ("sd_embedding",),
         "mean_movement": ("mean_movement",),
     }
-
-
-def test_segments_that_move_the_estimate() -> None:
-    rng = np.random.default_rng(0)
-    segments = pd.DataFrame(
-        {
-            "interview": ["sub-1"] * 6 + ["sub-2"] * 2,
-            "onset": np.arange(8.0) * 2,
-            "duration": 2.0,
-            "status": ["ok"] * 5 + ["no_face"] + ["ok"] * 2,
-            "score": [*rng.normal(size=5), np.nan, 1.0, 2.0],
-        }
-    )
-    segments.loc[3, "score"] = 9.0
-
-    def pool(part: pd.DataFrame) -> np.ndarray:
-        return np.array([part["score"].mean(), part["score"].std()])
-
-    weights = np.array([2.0, 0.5])
-    made = segment_influence(segments, pool=pool, weights=weights, names=["m", "s"], most=2)
-    assert made["interview"].tolist() == ["sub-1", "sub-1"]
-    assert made["rank"].tolist() == [1, 2]
-    assert made["onset"].iloc[0] == 6.0
-    x = segments["score"].to_numpy()[:5]
-    rest = np.delete(x, 3)
-    change = 2 * (x.mean() - rest.mean()) + 0.5 * (x.std(ddof=1) - rest.std(ddof=1))
-    assert made["change"].iloc[0] == pytest.approx(change)
-    with pytest.raises(InputError, match="no column 'onset'"):
-        segment_influence(
-            segments.drop(columns="onset"), pool=pool, weights=weights, names=["m", "s"]
-        )
-    with pytest.raises(InputError, match="should give 2 numbers"):
-        segment_influence(
-            segments, pool=lambda part: np.array([1.0]), weights=weights, names=["m", "s"]
-        )

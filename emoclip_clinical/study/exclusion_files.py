@@ -1,0 +1,122 @@
+"""Writing marks of segments to a file, and taking them back; whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.study.exclusions import (
+    COLUMNS,
+    Exclusion,
+    SegmentPlaces,
+    read_exclusions,
+    reason_faults,
+)
+
+
+def present_exclusions(
+    path: Path, *, places: SegmentPlaces, encoding: str | None = None
+) -> tuple[Exclusion, ...]:
+    """Return what a file excludes; nothing where there is no file yet.
+
+    Raises
+    ------
+    InputError
+        With every fault of the file.
+    """
+    if not path.exists():
+        return ()
+    return read_exclusions(path, places=places, encoding=encoding)
+
+
+def add_exclusion(
+    path: Path, new: Exclusion, *, places: SegmentPlaces, encoding: str | None = None
+) -> None:
+    """Write one more mark.
+
+    Raises
+    ------
+    InputError
+        If the file has faults, or the mark has: then the file stays as it is.
+    """
+    present = present_exclusions(path, places=places, encoding=encoding)
+    faults = reason_faults(new.reason)
+    if new.interview not in places.by_interview:
+        faults.append("there is no such interview")
+    elif not places.covered(new):
+        faults.append("no segment lies there")
+    if mark_id(new) in {mark_id(e) for e in present}:
+        faults.append("the same stretch is excluded already")
+    if faults:
+        raise InputError(faults)
+    _write(path, [*present, new], places, encoding)
+
+
+def take_back_exclusion(
+    path: Path, mark: str, *, places: SegmentPlaces, encoding: str | None = None
+) -> None:
+    """Remove one mark, named by its `mark_id`.
+
+    Raises
+    ------
+    InputError
+        If the file has faults, or no such mark.
+    """
+    present = present_exclusions(path, places=places, encoding=encoding)
+    kept = [e for e in present if mark_id(e) != mark]
+    if len(kept) == len(present):
+        raise InputError("there is no such mark; it may have been taken back already")
+    _write(path, kept, places, encoding)
+
+
+def mark_id(exclusion: Exclusion) -> str:
+    """Return a short name of a mark: the same for the same stretch of the same interview."""
+    place = (exclusion.interview, exclusion.segment, exclusion.onset, exclusion.duration)
+    return hashlib.sha256(repr(place).encode()).hexdigest()[:16]
+
+
+def _write(
+    path: Path, exclusions: Sequence[Exclusion], places: SegmentPlaces, encoding: str | None
+) -> None:
+    if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
+        raise InputError(f"{path.name}: marks are written to a .csv; this one is for reading only")
+    further = dict.fromkeys(name for e in exclusions for name, _ in e.further)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, *further], restval="", lineterminator="\n")
+    writer.writeheader()
+    for exclusion in exclusions:
+        writer.writerow(_row(exclusion, places))
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding=encoding or "utf-8", newline="") as file:
+            file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"the mark could not be written to {path.name}: {error}") from None
+
+
+def _row(exclusion: Exclusion, places: SegmentPlaces) -> dict[str, str]:
+    rows = places.by_interview[exclusion.interview]
+    covered = sorted(places.covered(exclusion))
+    # A single segment is named for whoever reads the file; a stretch has only its times.
+    segment = str(covered[0]) if len(covered) == 1 else ""
+    return {
+        "participant_id": str(rows["participant_id"].iloc[0]),
+        "session_id": str(rows["session_id"].iloc[0]),
+        "interview": exclusion.interview,
+        "segment": segment,
+        "onset": "" if exclusion.onset is None else repr(float(exclusion.onset)),
+        "duration": "" if exclusion.duration is None else repr(float(exclusion.duration)),
+        "reason": exclusion.reason,
+        "marked_at": exclusion.marked_at,
+        "estimates_shown": "yes" if exclusion.estimates_shown else "no",
+        **dict(exclusion.further),
+    }

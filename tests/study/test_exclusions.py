@@ -1,0 +1,225 @@
+"""Exclusions: read whole or refused whole, counted only where the protocol names them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoclip_clinical.records import InputError, InterviewKey
+from emoclip_clinical.study.exclusion_files import (
+    add_exclusion,
+    mark_id,
+    present_exclusions,
+    take_back_exclusion,
+)
+from emoclip_clinical.study.exclusions import Exclusion, read_exclusions, segment_places
+from emoclip_clinical.study.protocol import open_study
+from emoclip_clinical.study.rated import study_features
+from emoclip_clinical.study.regress import is_estimated, run_regress
+from emoclip_clinical.study.segment_inputs import read_bags
+
+QUICK = (
+    "{targets: [score], folds: 3, inner_folds: 3, repeats: 2, permutations: 0, bootstrap: 0, "
+    "feature_columns: [mean_*]}"
+)
+KEYS = [InterviewKey(f"sub-{i:02d}") for i in range(14)]
+KEYS += [InterviewKey("sub-20", "", run) for run in (1, 2)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_features: Callable[..., Path]) -> Path:
+    write_features(tmp_path / "features", interviews=KEYS, n_segments=6)
+    rng = np.random.default_rng(1)
+    people = sorted({key.participant_id for key in KEYS})
+    ratings = pd.DataFrame({"participant_id": people, "score": rng.normal(size=len(people))})
+    ratings.to_csv(tmp_path / "ratings.csv", index=False)
+    return tmp_path
+
+
+def name_file(folder: Path, name: str | None = "marks.csv") -> None:
+    data = "" if name is None else f"data: {{exclusions: {name}}}\n"
+    (folder / "protocol.yaml").write_text(f"{data}regression: {QUICK}\n")
+
+
+def write_marks(folder: Path, *rows: str, name: str = "marks.csv") -> Path:
+    head = "participant_id,session_id,interview,onset,duration,segment,reason,marked_at"
+    (folder / name).write_text("\n".join([head, *rows]) + "\n")
+    return folder / name
+
+
+def features_of(folder: Path) -> pd.DataFrame:
+    table = study_features(open_study(folder), folder / "features")
+    return table.values.set_index(pd.Index(table.keys["participant_id"]))
+
+
+def test_every_fault_is_told_at_once(folder: Path) -> None:
+    path = write_marks(
+        folder,
+        "sub-00,,sub-00,0,2,,sneezed,",
+        ",,sub-99,0,2,,who,",
+        ",,sub-01,11,2,,late,",
+        ",,sub-01,0,2,,,",
+        "sub-00,,sub-00,0,2,,again,",
+        ",,sub-01,,,,nowhere,",
+        ",,sub-01,4,,,half,",
+        ",,sub-01,,,9,number,",
+        ",,sub-01,,,x,number,",
+        ",,sub-01,2,-1,,backwards,",
+        "sub-03,,sub-01,2,2,,other,",
+        ",,sub-02,2,2,,=cmd(),",
+        f",,sub-03,2,2,,{'x' * 201},",
+    )
+    with pytest.raises(InputError) as caught:
+        read_exclusions(path, places=segment_places(folder / "features"))
+    wanted = [
+        "reason is empty (row 5 of marks.csv)",
+        "interview: no segment of 'sub-99' is in the features (row 3",
+        "11 to 13 s lies outside the segments of sub-01 (0 to 12 s) (row 4",
+        "the same stretch is excluded by row 2 (row 6",
+        "a place is wanted: onset and duration, or segment (row 7",
+        "onset and duration belong together, got one of them (row 8",
+        "sub-01 has no segment 9 (row 9",
+        "segment must be a segment's number, got 'x' (row 10",
+        "duration must be above 0 seconds, got -1 (row 11",
+        "participant_id: sub-01 is of 'sub-01', got 'sub-03' (row 12",
+        "must not begin with =, +, - or @, which spreadsheets calculate (row 13",
+        "reason must have at most 200 characters, got 201 (row 14",
+    ]
+    assert len(caught.value.faults) == len(wanted)
+    for text in wanted:
+        assert any(text in fault for fault in caught.value.faults), (text, caught.value.faults)
+
+
+def test_a_time_leaves_out_whatever_lies_in_it_and_a_number_one_segment(folder: Path) -> None:
+    path = write_marks(folder, ",,sub-00,3.5,2.5,,a,", ",,sub-01,,,4,b,", ",,sub-02,2,2,,c,")
+    places = segment_places(folder / "features")
+    found = read_exclusions(path, places=places)
+    # 3.5 to 6 s: segments of 2 s from 2 and from 4; the one from 6 only touches it.
+    assert [sorted(places.covered(e)) for e in found] == [[1, 2], [4], [1]]
+
+
+def test_a_file_that_is_not_named_changes_nothing(folder: Path) -> None:
+    name_file(folder, None)
+    before = features_of(folder)
+    write_marks(folder, ",,sub-00,0,4,,sneezed,", name="exclusions.csv")
+    pd.testing.assert_frame_equal(features_of(folder), before)
+    (warning,) = study_features(open_study(folder), folder / "features").warnings
+    assert warning.startswith("exclusions.csv is in the study's folder, but the protocol does not")
+
+
+def test_marked_segments_have_no_share_in_the_features(folder: Path) -> None:
+    name_file(folder, None)
+    before = features_of(folder)
+    write_marks(folder, ",,sub-00,0,4,,sneezed,", ",,sub-20_run-2,0,8,,other,")
+    name_file(folder)
+    after = features_of(folder)
+    segments = pd.read_parquet(folder / "features" / "segments.parquet")
+    column = "cosine_basic__sad"
+    rest = segments[(segments["interview"] == "sub-00") & (segments["segment"] >= 2)]
+    mean = after.loc["sub-00", f"mean_{column}"]
+    assert mean == pytest.approx(rest[column].astype(float).mean())
+    # The recordings of a visit count by their usable segments: 6 and 2.
+    one = segments[segments["interview"] == "sub-20_run-1"][column].astype(float)
+    two = segments[segments["interview"] == "sub-20_run-2"][column][4:].astype(float)
+    expected = (one.sum() + two.sum()) / 8
+    assert after.loc["sub-20", f"mean_{column}"] == pytest.approx(expected)
+    others = [name for name in before.index if name not in {"sub-00", "sub-20"}]
+    pd.testing.assert_frame_equal(after.loc[others], before.loc[others])
+    (warning,) = study_features(open_study(folder), folder / "features").warnings
+    assert warning.startswith("6 of 96 usable segments, in 2 interviews, are left out")
+
+
+def test_named_without_rows_it_gives_the_same_bits(folder: Path) -> None:
+    name_file(folder, None)
+    before = features_of(folder)
+    write_marks(folder)
+    name_file(folder)
+    pd.testing.assert_frame_equal(features_of(folder), before)
+    values = [frame.to_numpy().tobytes() for frame in (features_of(folder), before)]
+    assert values[0] == values[1]
+
+
+def test_an_interview_without_a_segment_is_told_in_the_flow(folder: Path) -> None:
+    write_marks(folder, ",,sub-05,0,12,,secret reason,")
+    name_file(folder)
+    study = open_study(folder)
+    (result,) = run_regress(study)
+    excluded = pd.read_csv(result.folder / "excluded.csv")
+    assert excluded[["participant_id", "stage"]].values.tolist() == [["sub-05", "features"]]
+    wanted = "no usable features (excluded: all 6 usable segments were marked to be left out)"
+    assert excluded["reason"].tolist() == [wanted]
+    flow = pd.read_csv(result.folder / "flow.csv").set_index("step")["visits"]
+    assert (flow["in the features"], flow["with usable features"]) == (15, 14)
+    provenance = json.loads((result.folder / "provenance.json").read_text())
+    assert len(provenance["inputs"]["exclusions"]) == 64
+    for path in result.folder.rglob("*"):
+        assert path.is_dir() or b"secret reason" not in path.read_bytes()
+    assert is_estimated(study)
+    write_marks(folder, ",,sub-05,0,10,,secret reason,")
+    assert not is_estimated(study)
+
+
+def test_models_of_segments_do_not_see_them(folder: Path) -> None:
+    keys = pd.DataFrame({"participant_id": ["sub-00", "sub-01"], "session_id": ""})
+    path = folder / "features" / "embeddings.parquet"
+    whole = read_bags(path, keys=keys)
+    bags = read_bags(path, keys=keys, left_out={"sub-00": frozenset({1, 3})})
+    assert bags.starts.tolist() == [0, 4, 10]
+    np.testing.assert_array_equal(bags.values, whole.values[[0, 2, 4, 5, *range(6, 12)]])
+
+
+def test_tables_and_missing_files_are_refused(folder: Path) -> None:
+    name_file(folder)
+    with pytest.raises(InputError, match=r"data\.exclusions: no such file: marks\.csv"):
+        features_of(folder)
+    write_marks(folder, ",,sub-00,0,4,,sneezed,")
+    (folder / "features.csv").write_text("participant_id,f\nsub-00,1\n")
+    with pytest.raises(InputError, match="these features have none"):
+        study_features(open_study(folder), folder / "features.csv")
+
+
+def test_marks_are_written_and_taken_back(folder: Path) -> None:
+    places = segment_places(folder / "features")
+    path = folder / "exclusions.csv"
+    path.write_text("interview;onset;duration;reason;rater\nsub-00;0;2;Ünruhe, laut;Ö\n")
+    new = Exclusion("sub-20_run-1", None, 4.0, 2.0, 'said "no", left', "2026-01-02", True)
+    add_exclusion(path, new, places=places)
+    kept, added = present_exclusions(path, places=places)
+    assert (kept.reason, kept.further) == ("Ünruhe, laut", (("rater", "Ö"),))
+    assert (added.reason, added.marked_at, added.estimates_shown) == (
+        'said "no", left', "2026-01-02", True,
+    )  # fmt: skip
+    assert mark_id(added) == mark_id(new)
+    table = pd.read_csv(path).iloc[1]
+    assert (table["participant_id"], table["segment"]) == ("sub-20", 2)
+    before = path.read_bytes()
+    for bad, why in (
+        (new, "excluded already"),
+        (Exclusion("sub-00", None, 4.0, 2.0, " "), "must say why"),
+        (Exclusion("sub-00", None, 4.0, 2.0, "a\nb"), "one line"),
+        (Exclusion("sub-77", None, 4.0, 2.0, "x"), "no such interview"),
+        (Exclusion("sub-00", None, 40.0, 2.0, "x"), "no segment lies there"),
+    ):
+        with pytest.raises(InputError, match=why):
+            add_exclusion(path, bad, places=places)
+    assert path.read_bytes() == before
+    take_back_exclusion(path, mark_id(kept), places=places)
+    take_back_exclusion(path, mark_id(new), places=places)
+    assert present_exclusions(path, places=places) == ()
+    with pytest.raises(InputError, match="no such mark"):
+        take_back_exclusion(path, mark_id(new), places=places)
+
+
+def test_marks_made_before_estimates_are_told_from_those_after(folder: Path) -> None:
+    places = segment_places(folder / "features")
+    name_file(folder)
+    for segment, shown in ((0, False), (1, True)):
+        mark = Exclusion("sub-00", None, 2.0 * segment, 2.0, "x", "", shown)
+        add_exclusion(folder / "marks.csv", mark, places=places)
+    warnings = study_features(open_study(folder), folder / "features").warnings
+    assert any("1 of 2 exclusions were marked while estimates were shown" in w for w in warnings)

@@ -1,0 +1,128 @@
+"""Moments: each equals estimating again without the segment, by models that have not seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from emoclip_clinical.features.repooling import open_pooled_folder
+from emoclip_clinical.records import InterviewKey
+from emoclip_clinical.study.protocol import open_study
+from emoclip_clinical.study.regress import TargetResult, run_regress
+
+KEYS = [InterviewKey(f"sub-{i:02d}") for i in range(15)]
+KEYS += [InterviewKey("sub-20", "", run) for run in (1, 2)]
+QUICK = (
+    "{targets: [score], folds: 3, inner_folds: 3, repeats: 2, permutations: 0, bootstrap: 0, "
+    "moments: 2, feature_columns: [mean_cosine*, sd_*], MORE}"
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[..., Path]) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    write_features(folder / "features", interviews=KEYS, n_segments=5)
+    table = pd.read_parquet(folder / "features" / "interviews.parquet")
+    level = table.groupby("participant_id")["mean_cosine_basic__sad"].mean()
+    rng = np.random.default_rng(0)
+    ratings = pd.DataFrame({"participant_id": level.index})
+    ratings["score"] = 3 * level.to_numpy() + 0.3 * rng.normal(size=len(level))
+    ratings.to_csv(folder / "ratings.csv", index=False)
+    return folder
+
+
+def run(study: Path, **more: object) -> TargetResult:
+    text = ", ".join(f"{key}: {value}" for key, value in more.items())
+    settings = QUICK.replace(", MORE", f", {text}" if more else "")
+    (study / "protocol.yaml").write_text(f"regression: {settings}\n")
+    (result,) = run_regress(open_study(study))
+    return result
+
+
+def estimate_by_hand(result: TargetResult, row: int, features: np.ndarray) -> float:
+    """Fit ridge with scikit-learn on the training rows of each repeat; the row held out."""
+    design, cv = result.estimate.design, result.estimate.cross_validation
+    folds = len(cv.chosen) // len(cv.fold)
+    found = []
+    for repeat, fold in enumerate(cv.fold):
+        train = fold != fold[row]
+        alpha = cv.chosen[repeat * folds + fold[row]]["alpha"]
+        scaler = StandardScaler().fit(design.X[train])
+        model = Ridge(alpha=alpha).fit(scaler.transform(design.X[train]), design.y[train])
+        found.append(model.predict(scaler.transform(features[np.newaxis]))[0])
+    return float(np.mean(found))
+
+
+def features_without(
+    study: Path, names: list[str], left_out: dict[str, int], columns
+) -> np.ndarray:
+    """Pool a visit again, the slow way."""
+    folder = open_pooled_folder(study / "features")
+    rows, weights = [], []
+    for name in names:
+        gone = {left_out[name]} if name in left_out else set()
+        segments = folder.segments(name, left_out=gone)
+        pooled = folder.pool(segments.scored)
+        rows.append([pooled[c] for c in columns])
+        weights.append(len(segments.onset))
+    return np.average(np.array(rows, dtype=float), axis=0, weights=weights)
+
+
+def test_influence_is_the_change_of_the_held_out_estimate(study: Path) -> None:
+    result = run(study)
+    design = result.estimate.design
+    table = pd.read_csv(result.folder / "moments.csv", keep_default_na=False)
+    assert list(table) == [
+        "participant_id", "session_id", "interview", "segment", "onset", "duration",
+        "face_coverage", "influence", "rank",
+    ]  # fmt: skip
+    assert table.groupby("interview")["rank"].apply(list).tolist() == [[1, 2]] * len(KEYS)
+    for person, names in (("sub-03", ["sub-03"]), ("sub-20", ["sub-20_run-1", "sub-20_run-2"])):
+        row = design.keys["participant_id"].tolist().index(person)
+        whole = features_without(study, names, {}, design.feature_names)
+        np.testing.assert_allclose(whole, design.X[row])
+        estimate = estimate_by_hand(result, row, whole)
+        predicted = result.estimate.cross_validation.predicted[:, row].mean()
+        assert estimate == pytest.approx(predicted)
+        for name in names:
+            changes = [
+                estimate
+                - estimate_by_hand(
+                    result, row, features_without(study, names, {name: k}, design.feature_names)
+                )
+                for k in range(5)
+            ]
+            order = np.argsort(-np.abs(changes))[:2]
+            mine = table[table["interview"] == name]
+            assert mine["segment"].tolist() == order.tolist()
+            assert mine["onset"].tolist() == [2.0 * k for k in order]
+            np.testing.assert_allclose(mine["influence"], np.array(changes)[order], rtol=1e-6)
+
+
+def test_a_model_that_is_not_linear_has_moments_too(study: Path) -> None:
+    result = run(study, model="kernel_ridge")
+    assert len(pd.read_csv(result.folder / "moments.csv")) == 2 * len(KEYS)
+
+
+def test_the_same_study_gives_the_same_bytes(study: Path) -> None:
+    first = (run(study).folder / "moments.csv").read_bytes()
+    assert (run(study).folder / "moments.csv").read_bytes() == first
+
+
+def test_a_reason_stands_in_the_place_of_a_wrong_number(study: Path) -> None:
+    path = run(study).folder / "moments.csv"
+    assert path.is_file()
+    warnings = run(study, importance="false").estimate.warnings
+    assert any(w.startswith("no moments: regression.importance is off") for w in warnings)
+    assert not path.exists()
+    (study / "protocol.yaml").write_text(f"regression: {QUICK.replace(', MORE', '')}\n")
+    opened = open_study(study, overrides=["regression.moments=0"])
+    (result,) = run_regress(opened)
+    assert not path.exists()
+    assert not any("moments" in w for w in result.estimate.warnings)
