@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
@@ -146,10 +147,20 @@ def read_yaml(path: Path) -> CommentedMap:
 def yaml_text(content: Mapping[str, object]) -> str:
     """Return YAML; comments stay where the content has them."""
     yaml = YAML(typ="rt")
+    yaml.Representer = _Representer
     yaml.width = 100
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes `null`, which a reader sees, where ruamel would write nothing."""
+
+
+_Representer.add_representer(
+    type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
+)
 
 
 def plain(node: object) -> Any:
@@ -178,12 +189,21 @@ def with_all_settings(content: CommentedMap, settings: Mapping[str, object]) -> 
             inside = written if isinstance(written, CommentedMap) else CommentedMap()
             full[key] = with_all_settings(inside, value)
         else:
-            full[key] = written if plain(written) == value and written is not None else value
+            full[key] = written if written is not None and plain(written) == value else _leaf(value)
         if key in content.ca.items:
             full.ca.items[key] = content.ca.items[key]
     if content.ca.comment:
         full.ca.comment = content.ca.comment
     return full
+
+
+def _leaf(value: object) -> object:
+    """Return a value, a list in one line."""
+    if not isinstance(value, list):
+        return value
+    line = CommentedSeq(value)
+    line.fa.set_flow_style()
+    return line
 
 
 def _read(path: Path, *, chain: tuple[Path, ...]) -> ProtocolText:

@@ -61,12 +61,22 @@ def provenance(
         "inputs": dict(inputs),
         "seed": protocol.seed,
         "device": "cpu",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        "platform": platform_name(),
         "started": started.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of the packages that results follow from; None where one is missing."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def platform_name() -> str:
+    """Return operating system and processor."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def json_sha256(content: object) -> str:

@@ -34,6 +34,7 @@ from emoclip_clinical.study.provenance import (
 from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
 from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
+from emoclip_clinical.study.standing import Standing, standings
 
 PROVENANCE_FILE = "provenance.json"
 REPORT_FILE = "report.html"
@@ -53,12 +54,15 @@ class TargetResult:
         What was found.
     supplement : Supplement
         What stands beside it.
+    standing : Standing
+        Whether a plan was kept.
     """
 
     name: str
     folder: Path
     estimate: Estimate
     supplement: Supplement
+    standing: Standing
 
 
 def run_regress(
@@ -106,12 +110,15 @@ def run_regress(
     features = features or study.path(data.features)
     ratings = ratings or study.path(data.ratings)
     table = study_features(study, features)
-    record_look(
+    hashes = regress_inputs(study, features=features, ratings=ratings)
+    standing = standings(study, features=features, ratings=ratings, inputs=hashes, now=started)
+    mark = record_look(
         study.folder,
         command=command,
         targets=config.targets,
         settings_sha256=json_sha256(protocol.model_dump(mode="json")),
         now=started,
+        inputs=hashes,
     )
     designs = [join(table, rated) for rated in study_targets(study, ratings)]
     people = check_people(designs, features=table)
@@ -139,20 +146,17 @@ def run_regress(
     origin = provenance(
         command=command,
         protocol=protocol,
-        inputs={
-            "features": _features_sha256(features, config),
-            "ratings": tree_sha256(ratings),
-            **scale_hashes(study),
-            **exclusion_hashes(study, features),
-        },
+        inputs=hashes,
         started=started,
         ended=now(),
     )
     origin["features"] = without_hashes(table.source, people)
     origin["git_commit"] = git_commit(study.folder)
+    origin["history"] = mark.as_record()
     root = output or study.path(data.results)
     results = []
-    for name, made in zip(config.targets, estimates, strict=True):
+    for name, made, stands in zip(config.targets, estimates, standing, strict=True):
+        origin["standing"] = stands.as_record()
         folder = root / target_folder(name)
         moments = study_moments(study, made, features=features, progress=progress)
         made = replace(made, warnings=(*made.warnings, *moments.warnings))
@@ -162,7 +166,7 @@ def run_regress(
         write_estimator(made, folder)
         _write(folder / PROVENANCE_FILE, json.dumps(origin, indent=2, ensure_ascii=False) + "\n")
         write_report(folder)
-        results.append(TargetResult(name, folder, made, more))
+        results.append(TargetResult(name, folder, made, more, stands))
     write_index(root)
     return tuple(results)
 
@@ -170,12 +174,10 @@ def run_regress(
 def is_estimated(study: Study) -> bool:
     """Say whether every target has a result of the present inputs, settings and code."""
     protocol = study.protocol
-    wanted = {
-        "features": _features_sha256(study.path(protocol.data.features), protocol.regression),
-        "ratings": tree_sha256(study.path(protocol.data.ratings)),
-        **scale_hashes(study),
-        **exclusion_hashes(study, study.path(protocol.data.features)),
-    }
+    data = protocol.data
+    wanted = regress_inputs(
+        study, features=study.path(data.features), ratings=study.path(data.ratings)
+    )
     for name in protocol.regression.targets:
         folder = study.path(protocol.data.results) / target_folder(name)
         try:
@@ -194,6 +196,16 @@ def is_estimated(study: Study) -> bool:
         if not same:
             return False
     return True
+
+
+def regress_inputs(study: Study, *, features: Path, ratings: Path) -> dict[str, str | None]:
+    """Return the hash of everything that regress reads, by its role."""
+    return {
+        "features": _features_sha256(features, study.protocol.regression),
+        "ratings": tree_sha256(ratings),
+        **scale_hashes(study),
+        **exclusion_hashes(study, features),
+    }
 
 
 def target_folder(name: str) -> str:
