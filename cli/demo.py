@@ -27,6 +27,12 @@ def command(
             "--effect", min=0, max=1, help="How much of the trait shows in the face; 0: nothing."
         ),
     ] = 1.0,
+    small: Annotated[
+        bool,
+        typer.Option(
+            "--small", help="In miniature, half a minute: for trying commands; figures mean nothing."
+        ),
+    ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that draw the videos.")
     ] = 2,
@@ -41,13 +47,14 @@ def command(
     Needs no network, no GPU and no data; takes a few minutes on two cores. Whatever it finds,
     it ends with exit code 0.
     """
-    from emoclip_clinical.study.demo import run_demo
+    from emoclip_clinical.study.demo import SMALL, run_demo
     from emoclip_clinical.study.synthetic import SyntheticConfig
 
     with progress_bars() as progress:
         demo = run_demo(
             directory,
-            config=SyntheticConfig(seed=seed, effect=effect),
+            config=SyntheticConfig(seed=seed, effect=effect, **(SMALL if small else {})),
+            protocol="demo_small" if small else "demo",
             overrides=tuple(set_),
             workers=workers,
             overwrite=overwrite,

@@ -23,6 +23,18 @@ from emoclip_clinical.study.synthetic import SyntheticConfig, WrittenStudy, writ
 from emoclip_clinical.study.train import run_train
 
 TRUTH_FILE = "truth.csv"
+SMALL: Mapping[str, float] = {
+    "n_training_clips": 132,
+    "n_validation_clips": 11,
+    "n_test_clips": 44,
+    "n_training_people": 12,
+    "n_validation_people": 2,
+    "n_test_people": 4,
+    "n_subjects": 26,
+    "interview_seconds": 8.0,
+    "n_population": 20_000,
+}
+"""Settings of a cohort in miniature, for trying commands; what it finds means nothing."""
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 
@@ -59,6 +71,7 @@ def run_demo(
     folder: Path,
     *,
     config: SyntheticConfig,
+    protocol: str = "demo",
     overrides: tuple[str, ...] = (),
     workers: int = 2,
     overwrite: bool = False,
@@ -72,6 +85,8 @@ def run_demo(
         Must not exist, be empty, or, with `overwrite`, hold an earlier demo.
     config : SyntheticConfig
         The cohort; its seed is also the study's.
+    protocol : str
+        The shipped one that the study begins with.
     overrides : tuple of str
         `section.key=value`, over the protocol of the demo.
     workers : int
@@ -91,7 +106,7 @@ def run_demo(
         If the folder holds something else.
     """
     _make_room(folder, overwrite=overwrite)
-    text = shipped_protocol("demo").replace("seed: 0", f"seed: {config.seed}", 1)
+    text = shipped_protocol(protocol).replace("seed: 0", f"seed: {config.seed}", 1)
     (folder / PROTOCOL_FILE).write_text(text, encoding="utf-8")
     study = open_study(folder, overrides=overrides)
     clock = _StopWatch()

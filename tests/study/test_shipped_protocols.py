@@ -20,7 +20,7 @@ from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
 MAFW, SEVEN = LABEL_ORDERS["mafw_emoclip"], LABEL_ORDERS["seven"]
 COMPOUNDS = ("anger_disgust", "fear_surprise", "fear_sadness_anxiety")
 STUDIES = (
-    "demo", "new_study", "negative_symptoms", "ness_paper", "cains_expression",
+    "demo", "demo_small", "new_study", "negative_symptoms", "ness_paper", "cains_expression",
     "bring_your_own_features", "multi_site", "longitudinal",
 )  # fmt: skip
 JUDGING = tuple(name for name in shipped_protocols() if name not in STUDIES)
