@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import (
     Cell,
+    Chance,
     Number,
     Section,
     Span,
     Table,
+    chance,
+    listed,
     number,
 )
 from emoclip_clinical.study.report.folder import Record
@@ -62,7 +65,7 @@ def _differences(beside: Sequence[Record]) -> Table:
             Span(m["r_less_main"]["ci_low"], m["r_less_main"]["ci_high"]),
             Number(m["mae_less_main"]["value"]),
             Span(m["mae_less_main"]["ci_low"], m["mae_less_main"]["ci_high"]),
-            Number(m["p_corrected_t"], 3),
+            Chance(m["p_corrected_t"]),
         )
         for m in beside
     )
@@ -81,7 +84,7 @@ def confounds(record: Record) -> Section:
         text = "No covariate was compared with the video; the warnings say why."
         return Section("confounds", "Confounds", (text,))
     text = (
-        f"What {', '.join(found['names'])} predict alone, and what the video adds to them (ridge, "
+        f"What {listed(found['names'])} predict alone, and what the video adds to them (ridge, "
         "the confounds without a penalty). The ratings are raw in every row."
     )
     return Section("confounds", "Confounds", (text,), tables=(_against("confounds", found),))
@@ -102,8 +105,8 @@ def quality_alone(record: Record) -> Section:
         else "is no more than permuted ratings may give by chance"
     )
     text = (
-        f"{', '.join(found['names'])} alone reach r = {number(alone['pearson_pooled'])}, which "
-        f"{verdict}" + ("." if p is None else f" (p = {number(p, 3)}).")
+        f"{listed(found['names'])} alone reach r = {number(alone['pearson_pooled'])}, which "
+        f"{verdict}" + ("." if p is None else f" (p = {chance(p)}).")
     )
     return Section("quality-alone", title, (text,), tables=(_against("quality_alone", found),))
 
@@ -115,7 +118,7 @@ def _against(key: str, found: Record) -> Table:
             "alone",
             Number(alone["pearson_pooled"]),
             Span(alone["ci_low"], alone["ci_high"]),
-            Number(alone["p_permutation"], 3),
+            Chance(alone["p_permutation"]),
         ),
         ("video alone", Number(found["video_pearson_pooled"]), "", ""),
         ("together", Number(found["combined_pearson_pooled"]), "", ""),
@@ -129,7 +132,7 @@ def _against(key: str, found: Record) -> Table:
             "gain from video",
             Number(gain["value"]),
             Span(gain["ci_low"], gain["ci_high"]),
-            Number(found["p_gain_freedman_lane"], 3),
+            Chance(found["p_gain_freedman_lane"]),
         ),
         ("partial r of video and rating", Number(found["partial_r"]), "", ""),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,6 +32,18 @@ class Number:
     def text(self) -> str:
         """The number as a reader sees it."""
         return number(self.value, self.digits) + (self.unit if self.value is not None else "")
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A p value."""
+
+    value: float | None
+
+    @property
+    def text(self) -> str:
+        """The p value as a reader sees it; a small one is shown as a bound, never as 0."""
+        return chance(self.value)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Links:
         return "; ".join(title for title, _ in self.places)
 
 
-Cell: TypeAlias = str | int | Number | Span | Links
+Cell: TypeAlias = str | int | Number | Chance | Span | Links
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,8 @@ class Table:
         """Whether each column holds numbers."""
         columns = range(len(self.head))
         return tuple(
-            any(isinstance(row[k], int | Number | Span) for row in self.rows) for k in columns
+            any(isinstance(row[k], int | Number | Chance | Span) for row in self.rows)
+            for k in columns
         )
 
 
@@ -192,6 +206,20 @@ def number(value: float | None, digits: int = 2) -> str:
         return NOT_DEFINED
     # Adding 0 turns a rounded -0 into 0.
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
+
+
+def chance(p: float | None) -> str:
+    """Show a p value with three decimals, or that it is smaller than that."""
+    return "below 0.001" if p is not None and p < 0.0005 else number(p, 3)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    >>> listed(["age"]), listed(["age", "sex", "site"])
+    ('age', 'age, sex and site')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:

@@ -261,7 +261,7 @@ def coefficient_picture(found: Record) -> Picture:
         axes.plot([c["mean"] for c in largest], place, "o", color=SERIES, markersize=5)
         axes.set_yticks(place, [_shortened(str(c["feature"])) for c in largest])
         axes.tick_params(axis="y", labelsize=9, length=0)
-        axes.set_xlabel("scale points a standard deviation")
+        axes.set_xlabel("scale points per SD")
 
     first = found["largest"][0]
     alt = (

@@ -70,10 +70,10 @@ def check_formats(formats: Sequence[Format]) -> None:
 
 
 def protocol_formats(result: ResultFolder) -> tuple[Format, ...]:
-    """Return the forms of the report that the protocol of a result names."""
+    """Return HTML, and the other forms of the report that the protocol of a result names."""
     protocol = result.provenance["protocol"]
     named = protocol.get("report", {}).get("formats") if isinstance(protocol, Mapping) else None
-    return tuple(f for f in FORMATS if f in named) if named else ("html",)
+    return ("html", *(f for f in FORMATS if f != "html" and f in (named or ())))
 
 
 def _write_form(page: Document, folder: Path, form: Format) -> Path:

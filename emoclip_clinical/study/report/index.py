@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.study.report.document import Number, Section, Span, Table
+from emoclip_clinical.study.report.document import Cell, Chance, Number, Section, Span, Table
 from emoclip_clinical.study.report.folder import METRICS_FILE, ResultFolder, read_result
 from emoclip_clinical.study.report.origins import standing_words
 from emoclip_clinical.study.report.page import environment
@@ -35,7 +34,8 @@ def render_index(results: Mapping[str, ResultFolder]) -> str:
         run = (str(origin["started"]), json.dumps(origin["protocol"], sort_keys=True))
         families.setdefault(run, {})[name] = result
     sections = tuple(
-        _family(number, families[run]) for number, run in enumerate(sorted(families), 1)
+        _family(number, families[run], is_only=len(families) == 1)
+        for number, run in enumerate(sorted(families), 1)
     )
     links = {str(r.metrics["target"]): f"{quote(n)}/report.html" for n, r in results.items()}
     return environment().get_template("index.html.j2").render(
@@ -43,21 +43,23 @@ def render_index(results: Mapping[str, ResultFolder]) -> str:
     )  # fmt: skip
 
 
-def _family(number: int, results: Mapping[str, ResultFolder]) -> Section:
+def _family(number: int, results: Mapping[str, ResultFolder], *, is_only: bool) -> Section:
     first = next(iter(results.values()))
     level = percent(first.metrics["settings"]["confidence"])
-    rows = tuple(_row(result.metrics) for result in results.values())
+    rows = tuple(_row(result) for result in results.values())
     head = ("target", "participants", "visits", "r", f"{level} interval", "r pooled", "p",
-            "p adjusted", "MAE", "skill")  # fmt: skip
+            "p adjusted", "MAE", "skill", "standing")  # fmt: skip
+    started = str(first.provenance["started"])[:16].replace("T", " ")
+    title = "Targets" if is_only else f"Run of {started}"
     text = (
-        f"Analysed {first.provenance['started'][:10]}; standing: "
-        f"{standing_words(first.provenance)}. r and its interval are within folds where they can "
+        f"Analysed {started} (UTC). r and its interval are within folds where they can "
         "be; p is one-sided, of the pooled r, and adjusted over the targets of its protocol."
     )
-    return Section(f"run-{number}", "Targets", (text,), tables=(Table("targets", head, rows),))
+    return Section(f"run-{number}", title, (text,), tables=(Table("targets", head, rows),))
 
 
-def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
+def _row(result: ResultFolder) -> tuple[Cell, ...]:
+    record = result.metrics
     r = record["pearson_r"]
     return (
         str(record["target"]),
@@ -66,10 +68,11 @@ def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
         Number(headline_r(record)),
         Span(r["ci_low"], r["ci_high"]),
         Number(r["pooled"]),
-        Number(r["p_permutation"], 3),
-        Number(record["p_adjusted"], 3),
+        Chance(r["p_permutation"]),
+        Chance(record["p_adjusted"]),
         Number(record["mae"]),
         Number(record["skill"]),
+        standing_words(result.provenance),
     )
 
 

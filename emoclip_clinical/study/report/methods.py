@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
-from emoclip_clinical.study.report.document import Section, number
+from emoclip_clinical.study.report.document import Section, listed, number
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.result_sections import SCHEMES
 from emoclip_clinical.study.report.sentences import percent, scale_source, within_folds
@@ -139,7 +139,7 @@ def _raters(record: Record) -> bool:
 def _model(record: Record) -> str:
     cv, info = record["cv"], CATALOGUE[record["model"]]
     what = "segment embeddings" if info.needs_segments else "standardised features"
-    names = ", ".join(cv["confounds_removed"])
+    names = listed(cv["confounds_removed"])
     removed = f" {names} were regressed out of the features in each training fold." if names else ""
     sites = f", spread over the column {cv['site']}" if cv["site"] else ""
     return (
@@ -181,9 +181,9 @@ def _around(record: Record) -> str:
     beside = [CATALOGUE[m["name"]].title for m in record["models"] if m["role"] == "compared"]
     parts = []
     if beside:
-        parts.append(f"{', '.join(beside)} ran beside it on the same folds")
+        parts.append(f"{listed(beside)} ran beside it on the same folds")
     if record["confounds"] is not None:
-        names = ", ".join(record["confounds"]["names"])
+        names = listed(record["confounds"]["names"])
         parts.append(f"{names} were compared with the video alone and together (Freedman-Lane p)")
     if record["quality_alone"] is not None:
         parts.append("so was recording quality")

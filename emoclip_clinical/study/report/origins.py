@@ -12,11 +12,16 @@ from emoclip_clinical.study.report.folder import Record
 LEFT_OUT = "(a file's name, left out)"
 _FILE = re.compile(r"[\\/]|\.[A-Za-z][A-Za-z0-9]{1,9}$")
 UNKNOWN_STANDING = "exploratory"
+_WORDS = {"matches_lock": "matches the lock"}
+_NAMED = re.compile(
+    r"\S*[\\/]\S*|\S+\.(?:ya?ml|csv|tsv|json|xlsx?|parquet|mp4|mov|avi|mkv|webm|pth?|onnx)\b", re.I
+)
 
 
 def standing_words(provenance: Record) -> str:
     """Return what kind of analysis it was, in a few words; unknown counts as exploratory."""
-    return str(_standing(provenance).get("kind") or UNKNOWN_STANDING)
+    kind = str(_standing(provenance).get("kind") or UNKNOWN_STANDING)
+    return _WORDS.get(kind, kind)
 
 
 def standing(provenance: Record) -> Section:
@@ -34,7 +39,7 @@ def standing(provenance: Record) -> Section:
     differences = found.get("differences") or ()
     if differences:
         text.append("What differs from the lock:")
-    points = tuple(str(_without_files(d)) for d in differences)
+    points = tuple(_NAMED.sub(LEFT_OUT, str(d)) for d in differences)
     return Section("standing", "Standing", tuple(text), points=points)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from emoclip_clinical.study.report import comparison_sections as beside
 from emoclip_clinical.study.report import reach_sections as reach
@@ -112,5 +113,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["shown"] = shown
+    made.filters["breakable"] = _breakable
     made.tests["links"] = lambda cell: isinstance(cell, Links)
     return made
+
+
+def _breakable(text: str) -> Markup:
+    """Let a long name of a column go on in the next line after an underscore."""
+    return Markup("_<wbr>").join(text.split("_"))

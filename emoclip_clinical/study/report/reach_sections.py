@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from emoclip_clinical.study.report.document import Cell, Number, Section, Span, Table, number, span
+from emoclip_clinical.study.report.document import (
+    Cell,
+    Chance,
+    Number,
+    Section,
+    Span,
+    Table,
+    number,
+    span,
+)
 from emoclip_clinical.study.report.figures import curve_picture
 from emoclip_clinical.study.report.folder import Record
 
@@ -22,11 +31,11 @@ def visits(record: Record) -> Section | None:
         part = found[key]
         if part is not None:
             interval = Span(part["low"], part["high"])
-            rows.append((title, Number(part["r"]), interval, Number(part["p"], 3)))
+            rows.append((title, Number(part["r"]), interval, Chance(part["p"])))
     model, change = found["mixed_model"], found["change"]
     if model is not None:
         interval = Span(model["slope_low"], model["slope_high"])
-        row = ("mixed model, slope", Number(model["slope"]), interval, Number(model["p"], 3))
+        row = ("mixed model, slope", Number(model["slope"]), interval, Chance(model["p"]))
         rows.append(row)
     if change is not None:
         ends = change["r_interval"]
@@ -127,13 +136,9 @@ def audit(record: Record) -> Section:
 
 def published(record: Record, settings: Record) -> Section | None:
     """Return published figures beside this result; None where the protocol names none."""
-    named = settings.get("published")
-    given: Sequence[Record] = [named] if isinstance(named, Mapping) else named or ()
-    rows = tuple(
-        _published_row(one, record)
-        for one in given
-        if one.get("target") in (None, record["target"], record["target"].partition(".")[2])
-    )
+    given: Sequence[Record] = settings.get("published") or ()
+    here = (None, record["target"], record["target"].partition(".")[2])
+    rows = tuple(_published_row(one, record) for one in given if one["target"] in here)
     if not rows:
         return None
     text = (
@@ -147,16 +152,11 @@ def published(record: Record, settings: Record) -> Section | None:
 
 def _published_row(one: Record, record: Record) -> tuple[Cell, ...]:
     ours = {
-        "pcc": record["pearson_r"]["pooled"],
-        "pearson_r": record["pearson_r"]["pooled"],
-        "mae": record["mae"],
-        "rmse": record["rmse"],
-        "ccc": record["ccc"],
-        "spearman_r": record["spearman_r"],
+        "pearson_r": ("Pearson r, pooled", record["pearson_r"]["pooled"]),
+        "mae": ("MAE", record["mae"]),
+        "rmse": ("RMSE", record["rmse"]),
+        "ccc": ("CCC", record["ccc"]),
     }
-    name = str(one.get("measure") or one.get("metric") or "")
-    value = one.get("value")
-    there: Cell = Number(float(value)) if isinstance(value, int | float) else str(value)
-    known = name.casefold() in ours
-    here: Cell = Number(ours[name.casefold()]) if known else "not computed"
-    return name, there, here, str(one.get("source") or "")
+    title, here = ours[one["measure"]]
+    what = " (the best of several targets)" if one["at_most"] else ""
+    return f"{title}{what}", Number(one["value"]), Number(here), str(one["source"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import (
     Cell,
+    Chance,
     Number,
     Section,
     Span,
     Table,
+    listed,
     number,
 )
 from emoclip_clinical.study.report.figures import coefficient_picture, pictures
@@ -118,10 +120,10 @@ def _correlations(record: Record) -> tuple[tuple[Cell, ...], ...]:
             pooled,
             f"over all folds together; lies lower, and is what p tests.{resampled}",
         ),
-        ("p, one-sided", Number(r["p_permutation"], 3), "", tested),
+        ("p, one-sided", Chance(r["p_permutation"]), "", tested),
         (
             "p, adjusted",
-            Number(record["p_adjusted"], 3),
+            Chance(record["p_adjusted"]),
             "",
             "Benjamini-Hochberg over the targets of the protocol",
         ),
@@ -172,7 +174,7 @@ def _interval(record: Record, key: str | None) -> Cell:
 def _method(record: Record) -> str:
     cv, settings, info = record["cv"], record["settings"], CATALOGUE[record["model"]]
     what = "segment embeddings" if info.needs_segments else f"{settings['n_features']} features"
-    names = ", ".join(cv["confounds_removed"])
+    names = listed(cv["confounds_removed"])
     removed = f", {names} removed" if names else ""
     return (
         f"{info.title[0].upper()}{info.title[1:]} on {what}{removed}; {SCHEMES[cv['scheme']]}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emoclip_clinical.regression.scales import Scale, scales
-from emoclip_clinical.study.report.document import number, span
+from emoclip_clinical.study.report.document import chance, number, span
 from emoclip_clinical.study.report.folder import Record
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
@@ -53,8 +53,8 @@ def result_sentence(record: Record) -> str:
         level = percent(record["settings"]["confidence"])
         shown += f" ({level} interval {span(r['ci_low'], r['ci_high'])})"
     text = (
-        f"{who}, ratings of {target} and estimates made without them, for participants whom the "
-        f"model had not seen, correlate at {shown}{where}"
+        f"{who}, estimates for people whom the model had not seen correlate with their ratings of "
+        f"{target} at {shown}{where}"
     )
     if where:
         text += f", and at r = {number(r['pooled'])} over all folds together"
@@ -67,7 +67,7 @@ def result_sentence(record: Record) -> str:
         else "no more than permuted ratings may give by chance"
     )
     tested = "; the latter is " if where else ": "
-    return f"{text}{tested}{verdict} (permutation p = {number(p, 3)})."
+    return f"{text}{tested}{verdict} (permutation p = {chance(p)})."
 
 
 def limit_sentences(record: Record) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import csv
 import io
 from itertools import pairwise
 
-from emoclip_clinical.study.report.document import Cell, Number, Span, Table, shown
+from emoclip_clinical.study.report.document import Cell, Chance, Number, Span, Table, shown
 
 
 def csv_text(table: Table) -> str:
@@ -41,6 +41,6 @@ def _head(table: Table, spans: list[bool]) -> list[str]:
 def _values(cell: Cell, is_span: bool) -> list[object]:
     if isinstance(cell, Span):
         return ["" if v is None else v for v in (cell.low, cell.high)]
-    if isinstance(cell, Number):
+    if isinstance(cell, Number | Chance):
         return ["" if cell.value is None else cell.value]
     return ["", ""] if is_span else [cell if isinstance(cell, int) else shown(cell)]
