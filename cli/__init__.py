@@ -15,6 +15,7 @@ from . import (
     power,
     predict,
     prompts,
+    protocol,
     quality,
     regress,
     report,
@@ -45,6 +46,7 @@ app.command("regress")(regress.command)
 app.command("report")(report.command)
 app.command("predict")(predict.command)
 app.command("run")(run.command)
+app.add_typer(protocol.app, name="protocol")
 app.command("prompts")(prompts.command)
 app.command("scales")(scales.command)
 app.command("power")(power.command)

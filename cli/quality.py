@@ -58,11 +58,11 @@ def command(
 
 
 def _seen_ratings(history: History) -> list[str]:
-    if not history.entries:
+    if not history.looks:
         return []
     return [
-        f"the ratings of this study were used {len(history.entries)} times since "
-        f"{history.entries[0].get('time')}: thresholds that are changed now are changed after "
+        f"the ratings of this study were used {len(history.looks)} times since "
+        f"{history.looks[0].get('time')}: thresholds that are changed now are changed after "
         "outcomes were seen; say so where results are told"
     ]
 

@@ -121,6 +121,8 @@ def show(results: Sequence[TargetResult], *, as_json: bool) -> None:
     else:
         _print(results)
     for result in results:
+        say(f"{result.name}: {result.standing.statement}")
+    for result in results:
         say(f"report: {result.folder / 'report.html'}")
 
 

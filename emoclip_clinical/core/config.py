@@ -40,13 +40,15 @@ class TemporalConfig(Settings):
     nothing to learn, and the settings of the transformer mean nothing to them.
     """
 
-    kind: Literal["transformer", "mean", "first_frame"] = "transformer"
-    layers: int = Field(2, ge=1)
-    heads: int = Field(8, ge=1)
-    head_width: int = Field(64, ge=1)
-    mlp_width: int = Field(2048, ge=1)
+    kind: Literal["transformer", "mean", "first_frame"] = Field(
+        "transformer", description="EmoCLIP's transformer, or a baseline with nothing to learn"
+    )
+    layers: int = Field(2, ge=1, description="Of the transformer")
+    heads: int = Field(8, ge=1, description="Attention heads of a layer")
+    head_width: int = Field(64, ge=1, description="Of one attention head")
+    mlp_width: int = Field(2048, ge=1, description="Of a layer's hidden part")
     positions: int = Field(1024, ge=2, description="Longest sequence, the CLS token included")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="In training")
 
 
 FAITHFUL_TEMPORAL = TemporalConfig(
@@ -69,12 +71,18 @@ class ModelConfig(Settings):
     `temporal` that says otherwise is refused.
     """
 
-    name: str = Field("emoclip", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(
+        "emoclip",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Of the model's folder below models/",
+    )
     faithful: bool = Field(
         False, description="The published code's geometry and resizing, its faults included"
     )
-    tower: TowerConfig = TowerConfig()
-    temporal: TemporalConfig = TemporalConfig()
+    tower: TowerConfig = Field(TowerConfig(), description="Image and text towers")
+    temporal: TemporalConfig = Field(
+        TemporalConfig(), description="From a clip's frames to one vector"
+    )
     sample_fps: float = Field(6.25, gt=0, le=120, description="Frames a second that it sees")
     frames_per_clip: int = Field(32, ge=1, le=1023, description="Longest clip, in sampled frames")
     stride_frames: int | None = Field(

@@ -25,8 +25,8 @@ WITHOUT_INFLUENCE = (
 class OptimiserConfig(Settings):
     """How weights are updated in one stage of training."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
+    name: Literal["adamw", "sgd"] = Field("adamw", description="Rule of the updates")
+    learning_rate: float = Field(1e-3, gt=0, description="Highest, after the warm-up")
     tower_learning_rate: float | None = Field(
         None, gt=0, description="Of the towers' own tensors; none: `learning_rate`"
     )
@@ -36,9 +36,11 @@ class OptimiserConfig(Settings):
         le=1,
         description="Factor on a tower's rate for each layer further from its output",
     )
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled with AdamW, L2 with SGD")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; AdamW does not use it")
-    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    schedule: Literal["cosine", "constant", "steps"] = Field(
+        "cosine", description="Course of the rate after the warm-up"
+    )
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the steps")
     step_epochs: tuple[int, ...] = Field(
         (15, 35, 50), description="Epochs after which `steps` multiplies the rate by 0.1"
@@ -73,12 +75,12 @@ class TrainingConfig(Settings):
     frame_window: float = Field(
         0.5, gt=0, le=1, description="Middle share of a clip from which its single frame is drawn"
     )
-    frame_optimiser: OptimiserConfig = OptimiserConfig()
+    frame_optimiser: OptimiserConfig = Field(OptimiserConfig(), description="Of stage `frames`")
     epochs: int = Field(30, ge=0, description="Epochs of stage `clips`")
     towers: Literal["frozen", "trained", "lora"] = Field("frozen", description="In stage `clips`")
     lora_rank: int = Field(8, ge=1, description="Of the adapters when `towers` is `lora`")
     lora_alpha: float = Field(16.0, gt=0, description="The adapters' factor is alpha / rank")
-    optimiser: OptimiserConfig = OptimiserConfig()
+    optimiser: OptimiserConfig = Field(OptimiserConfig(), description="Of stage `clips`")
     batch_clips: int = Field(64, ge=2, description="Over all processes together")
     chunk_clips: int | None = Field(
         None,
@@ -99,7 +101,9 @@ class TrainingConfig(Settings):
     class_name_template: str = Field(
         "an expression of {name}", pattern=r"\{name\}", description="Of captions `class_names`"
     )
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: AugmentationConfig = Field(
+        AugmentationConfig(), description="How training clips are varied"
+    )
     augmentation_views: int = Field(
         4, ge=1, description="Augmented versions of a clip that are encoded when towers are frozen"
     )

@@ -15,12 +15,16 @@ from emoclip_clinical.study.left_out import exclusion_faults
 from emoclip_clinical.study.protocol import Study, open_study
 from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
 from emoclip_clinical.study.rated import study_scales, study_targets
+from emoclip_clinical.study.rating_structure import read_structure
 
 
-def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = utc_now) -> str:
+def validate_study(
+    folder: Path, *, overrides: Sequence[str] = (), values: bool = True, now: Clock = utc_now
+) -> str:
     """Check protocol, clips, interviews, prompts and ratings without running anything.
 
-    Reading the ratings is a look at the outcome, so it is written to the study's history.
+    Reading values of the ratings is a look at the outcome, so it is written to the study's
+    history; a table whose targets have no value yet shows none.
 
     Parameters
     ----------
@@ -28,6 +32,8 @@ def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = 
         The study.
     overrides : sequence of str
         `section.key=value`.
+    values : bool
+        False checks of the ratings only keys and columns, which is no look.
     now : callable
         The clock.
 
@@ -50,7 +56,7 @@ def validate_study(folder: Path, *, overrides: Sequence[str] = (), now: Clock = 
     n_interviews = _count(lambda: find_interviews([interviews]), faults)
     _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)
     faults += exclusion_faults(study)
-    faults += _rating_faults(study, now)
+    faults += _rating_faults(study, now) if values else _structure_faults(study)
     if faults:
         raise InputError(faults)
     return (
@@ -67,8 +73,25 @@ def _count(read: Callable[[], Sequence[object]], faults: list[str]) -> int:
         return 0
 
 
+def _structure_faults(study: Study) -> list[str]:
+    try:
+        read_structure(study, study.path(study.protocol.data.ratings))
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+def _are_empty(study: Study) -> bool:
+    try:
+        return read_structure(study, study.path(study.protocol.data.ratings)).state == "empty"
+    except InputError:
+        return False
+
+
 def _rating_faults(study: Study, now: Clock) -> list[str]:
     protocol = study.protocol
+    if _are_empty(study):
+        return []
     record_look(
         study.folder,
         command="validate",

@@ -15,6 +15,7 @@ from emoclip_clinical.study.history import append_entry, new_study_id, read_hist
 from emoclip_clinical.study.history_chain import LOCKED, HistoryMark
 from emoclip_clinical.study.lock import lock_record, read_lock
 from emoclip_clinical.study.locked_inputs import study_inputs, visits_of
+from emoclip_clinical.study.preregistration import preregistration_text
 from emoclip_clinical.study.protocol import PROTOCOL_FILE, Study, open_study
 from emoclip_clinical.study.protocol_reading import (
     ProtocolText,
@@ -180,6 +181,40 @@ def add_stamp(
     path = stamp_file(lock_file)
     write_json(path, record)
     return path
+
+
+def lock_file_of(folder: Path, *, protocol_file: Path | None = None) -> Path:
+    """Return where the lock of a study's protocol stands."""
+    return open_study(folder, protocol_file=protocol_file).lock_file
+
+
+def write_preregistration(folder: Path, file: Path, *, protocol_file: Path | None = None) -> None:
+    """Write the preregistration text of a study that has a lock.
+
+    Raises
+    ------
+    InputError
+        If there is no lock, or the file can not be written.
+    """
+    study = open_study(folder, protocol_file=protocol_file)
+    lock = read_lock(study.lock_file)
+    if lock is None:
+        raise InputError(f"{study.lock_file.name} is not there: freeze the study first")
+    write_text(file, preregistration_text(study, lock))
+
+
+def read_bytes(path: Path | None) -> bytes | None:
+    """Return a file's bytes; None for no file.
+
+    Raises
+    ------
+    InputError
+        If it can not be read.
+    """
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise InputError(f"can not read {path}: {error.strerror}") from None
 
 
 def _text(study: Study, protocol_file: Path | None, overrides: Sequence[str]) -> ProtocolText:

@@ -94,6 +94,19 @@ def interview_differences(
     return tuple(found)
 
 
+def recording_differences(old: Recordings, new: Recordings) -> tuple[str, ...]:
+    """Return which recordings of two lists differ, in fields that both have."""
+    found = []
+    for name in [*old, *(n for n in new if n not in old)]:
+        if name not in old or name not in new:
+            found.append(f"interviews: {name} is {'new' if name in new else 'gone'}")
+            continue
+        before, after = old[name], new[name]
+        for field in (f for f in before if f in after and before[f] != after[f]):
+            found.append(f"interviews: {name}: {_changed(field, before[field], after[field])}")
+    return tuple(found)
+
+
 def extraction_differences(lock: Lock, now: Recordings, model: str | None) -> tuple[str, ...]:
     """Return how features differ from what a lock without features would have them made of."""
     found = list(interview_differences(lock, now, known=now)) if now else []

@@ -22,6 +22,8 @@ from emoclip_clinical.study.protocol_reading import (
     ProtocolText,
     override_text,
     read_protocol_text,
+    with_all_settings,
+    yaml_text,
 )
 from emoclip_clinical.study.shipped import PROTOCOL_FILE
 
@@ -33,6 +35,7 @@ __all__ = [
     "Study",
     "check_protocol",
     "open_study",
+    "resolved_text",
 ]
 
 
@@ -190,6 +193,21 @@ def open_study(
     if faults or protocol is None:
         raise InputError(faults)
     return Study(folder, protocol, "" if path.name == PROTOCOL_FILE else path.stem)
+
+
+def resolved_text(path: Path, *, overrides: Sequence[str] = ()) -> str:
+    """Return a protocol as YAML with every key, and the comments that its files have.
+
+    Raises
+    ------
+    InputError
+        Listing every fault of the files and of the overrides.
+    """
+    text, faults = override_text(read_protocol_text(path), overrides, {})
+    protocol, found = check_protocol(text)
+    if protocol is None or faults:
+        raise InputError([*faults, *found])
+    return yaml_text(with_all_settings(text.content, protocol.model_dump(mode="json")))
 
 
 def check_protocol(text: ProtocolText) -> tuple[Protocol | None, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -148,7 +147,7 @@ def yaml_text(content: Mapping[str, object]) -> str:
     """Return YAML; comments stay where the content has them."""
     yaml = YAML(typ="rt")
     yaml.Representer = _Representer
-    yaml.width = 100
+    yaml.width = 4096
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
@@ -289,10 +288,3 @@ def _override(text: str, faults: list[str]) -> tuple[str, object]:
     except YAMLError:
         faults.append(f"--set {key.strip()}: the value is not YAML: {value!r}")
         return "", None
-
-
-def relative_extends(path: Path) -> str | None:
-    """Return the file that a protocol extends where it is no shipped one; None elsewhere."""
-    name = read_yaml(path).get(EXTENDS)
-    is_file = isinstance(name, str) and name not in shipped_protocols()
-    return os.fspath(name) if is_file else None

@@ -35,6 +35,7 @@ from emoclip_clinical.study.rated import scale_hashes, study_features, study_tar
 from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 from emoclip_clinical.study.standing import Standing, standings
+from emoclip_clinical.study.withdrawal_record import refuse_withdrawn
 
 PROVENANCE_FILE = "provenance.json"
 REPORT_FILE = "report.html"
@@ -121,6 +122,8 @@ def run_regress(
         inputs=hashes,
     )
     designs = [join(table, rated) for rated in study_targets(study, ratings)]
+    everyone = {p for d in designs for part in (d.keys, d.excluded) for p in part["participant_id"]}
+    refuse_withdrawn(study.folder, everyone, where="features or ratings")
     people = check_people(designs, features=table)
     warned = people_warnings(people)
     designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
@@ -153,6 +156,7 @@ def run_regress(
     origin["features"] = without_hashes(table.source, people)
     origin["git_commit"] = git_commit(study.folder)
     origin["history"] = mark.as_record()
+    origin["variant"] = study.variant
     root = output or study.path(data.results)
     results = []
     for name, made, stands in zip(config.targets, estimates, standing, strict=True):
@@ -161,6 +165,8 @@ def run_regress(
         moments = study_moments(study, made, features=features, progress=progress)
         made = replace(made, warnings=(*made.warnings, *moments.warnings))
         more = supplement(made, quality=quality, progress=progress)
+        # Without it nobody takes half of these results for whole ones.
+        (folder / PROVENANCE_FILE).unlink(missing_ok=True)
         write_results(made, folder, more=more, quality=quality)
         write_moments(moments, folder)
         write_estimator(made, folder)

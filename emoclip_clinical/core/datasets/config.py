@@ -34,7 +34,7 @@ class ClipSource(Settings):
     where the data set's own distribution has them.
     """
 
-    layout: Layout
+    layout: Layout = Field(description="In which data set's own form the clips lie")
     root: str = Field(".", description="The data set's folder, from the study's folder")
     annotations: str | None = Field(
         None,

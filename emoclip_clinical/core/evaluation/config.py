@@ -30,7 +30,7 @@ ClipsFrom = Annotated[
 class CompositionConfig(Settings):
     """One way to represent a compound emotion by its components."""
 
-    name: CompositionName
+    name: CompositionName = Field(description="How components become one vector")
     weights: Mapping[str, float] | None = Field(
         None,
         description="Of `weighted` and `slerp`: weight by class, above 0, classes that are not "
@@ -57,8 +57,8 @@ class ComposerConfig(Settings):
 
     width: int = Field(64, ge=1, description="Of its hidden layer")
     epochs: int = Field(200, ge=1, description="Steps over all training clips")
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
+    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="Of AdamW")
     combination_folds: int = Field(
         5, ge=2, description="Parts of the combinations; each is composed by a network that saw "
         "no clip of it"
@@ -76,14 +76,14 @@ class ProbeConfig(Settings):
     inner_folds: int = Field(
         5, ge=2, description="By person, where the source has no validation clips"
     )
-    max_iterations: int = Field(1000, ge=1)
+    max_iterations: int = Field(1000, ge=1, description="Of the solver")
 
 
 class BootstrapConfig(Settings):
     """Intervals, over people where they are known."""
 
     resamples: int = Field(2000, ge=0, description="0 leaves the intervals out")
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1, description="Level of the intervals")
 
 
 class PublishedConfig(Settings):
@@ -97,7 +97,7 @@ class PublishedConfig(Settings):
 class EvaluationConfig(Settings):
     """What a model is judged on, and how."""
 
-    task: Task = "zero_shot"
+    task: Task = Field("zero_shot", description="What the model is judged on")
     data: ClipsFrom | None = Field(
         None, description="Labelled clips; none: those that the model is trained on (data.clips)"
     )
@@ -123,8 +123,8 @@ class EvaluationConfig(Settings):
         min_length=1,
         description="Of task `compound`, compared in one run; the first is the reference",
     )
-    composer: ComposerConfig = ComposerConfig()
-    probe: ProbeConfig = ProbeConfig()
+    composer: ComposerConfig = Field(ComposerConfig(), description="Of composition `learned`")
+    probe: ProbeConfig = Field(ProbeConfig(), description="Of method `linear_probe`")
     unknown_classes: tuple[str, ...] = Field(
         (),
         description="Of `out_of_vocabulary`: classes that the model must call none of these; "
@@ -143,8 +143,10 @@ class EvaluationConfig(Settings):
     views: int = Field(
         1, ge=1, le=64, description="Windows of a clip whose embeddings are averaged"
     )
-    bootstrap: BootstrapConfig = BootstrapConfig()
-    published: PublishedConfig | None = None
+    bootstrap: BootstrapConfig = Field(BootstrapConfig(), description="Intervals of the figures")
+    published: PublishedConfig | None = Field(
+        None, description="A published result to show beside ours"
+    )
     faithful: bool = Field(
         False,
         description="Also report the official per-run UAR of leave_one_class_out, under its name",
