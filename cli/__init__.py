@@ -23,6 +23,7 @@ from . import (
     scales,
     train,
     validate,
+    withdraw,
 )
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.command("report")(report.command)
 app.command("predict")(predict.command)
 app.command("run")(run.command)
 app.add_typer(protocol.app, name="protocol")
+app.command("withdraw")(withdraw.command)
 app.command("prompts")(prompts.command)
 app.command("scales")(scales.command)
 app.command("power")(power.command)

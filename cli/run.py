@@ -20,6 +20,7 @@ THERE_ALREADY = {
     "evaluate": "the results are there already",
     "extract": "the features are there already",
     "regress": "the results are there already",
+    "report": "the reports are there already",
 }
 
 
@@ -41,8 +42,8 @@ def command(
         typer.Option(
             "--from",
             metavar="STEP",
-            help="Begin with this step (train, evaluate, extract, regress): it runs even if "
-            "nothing has changed, those before it are left alone.",
+            help="Begin with this step (train, evaluate, extract, regress, report): it runs even "
+            "if nothing has changed, those before it are left alone.",
         ),
     ] = None,
     only: Annotated[
@@ -59,10 +60,10 @@ def command(
 ) -> None:
     """Do everything that a protocol names, leaving out what is already done.
 
-    Train; evaluate, where the protocol has an evaluation section; extract and regress, where the
-    study has interviews or ratings. A step is left out while its inputs, its settings and the
-    version of this program are those of its last run. If one fails, those that do not need it
-    still run.
+    Train; evaluate, where the protocol has an evaluation section; extract, regress and report,
+    where the study has interviews or ratings. A step is left out while its inputs, its settings
+    and the version of this program are those of its last run. If one fails, those that do not
+    need it still run.
     """
     from emoclip_clinical.study.protocol import open_study
     from emoclip_clinical.study.run import needed_files, plan_study, run_study

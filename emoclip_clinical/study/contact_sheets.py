@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emoclip_clinical.records import InputError, Progress, no_progress
 from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.withdrawal_record import refuse_withdrawn
 
 if TYPE_CHECKING:
     from emoclip_clinical.features.contact_sheet import SheetOutcome
@@ -47,9 +48,13 @@ def run_faces(
         See `write_contact_sheets`.
     """
     from emoclip_clinical.features.contact_sheet import write_contact_sheets
+    from emoclip_clinical.features.interviews import find_interviews
 
+    paths = paths or [study.path(study.protocol.data.interviews)]
+    people = [i.key.participant_id for i in find_interviews(paths)]
+    refuse_withdrawn(study.folder, people, where="interviews")
     return write_contact_sheets(
-        paths or [study.path(study.protocol.data.interviews)],
+        paths,
         config=study.protocol.extraction.located(study.folder),
         sample_fps=study.protocol.extraction.sample_fps or _model_rate(study),
         output=output or study.folder / "faces",

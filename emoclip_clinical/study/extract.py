@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.withdrawal_record import refuse_withdrawn
 
 if TYPE_CHECKING:
     from emoclip_clinical.features.extract import ExtractionResult
@@ -64,7 +65,8 @@ def run_extract(
     from emoclip_clinical.features.scale_out import ScaleOut
 
     config = study.protocol.extraction.located(study.folder)
-    find_interviews(paths)  # before a model is loaded, which takes longer
+    interviews = find_interviews(paths)  # before a model is loaded, which takes longer
+    refuse_withdrawn(study.folder, [i.key.participant_id for i in interviews], where="interviews")
     if prompts:
         prompt_sets = load_prompt_sets(tuple(prompts))
     else:

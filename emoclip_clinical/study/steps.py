@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MODEL_FILES = ("model.json", "model.safetensors")
 FEATURE_FILES = ("segments.parquet", "embeddings.parquet", "interviews.parquet", "features.json")
 EVALUATION_FILES = ("metrics.json", "predictions.csv", "confusion.csv", "provenance.json")
-TARGET_FILES = ("metrics.json", "predictions.csv", "folds.csv", "provenance.json", "report.html")
+TARGET_FILES = ("metrics.json", "predictions.csv", "folds.csv", "provenance.json")
 PACKAGE = "emoclip-clinical"
 
 
@@ -83,7 +83,7 @@ def study_steps(setting: Setting) -> tuple[Step, ...]:
     if extracts(study):
         steps.append(_extract(setting))
     if has_interviews(study):
-        steps.append(_regress(setting))
+        steps += [_regress(setting), _report(setting)]
     return tuple(steps)
 
 
@@ -122,6 +122,8 @@ def step_files(study: Study, step: str) -> tuple[str, ...]:
         return ("clips",) if reads_clips else ()
     if step == "extract":
         return ("interviews",)
+    if step == "report":
+        return ()
     return ("ratings",) if extracts(study) else ("features", "ratings")
 
 
@@ -212,7 +214,7 @@ def _evaluate(setting: Setting) -> Step:
         return _basis(study, inputs, **sections)
 
     def vouches() -> bool:
-        return _made_by_this(folder / "provenance.json") and is_evaluated(study)
+        return _made_by_this(_json(folder / "provenance.json")) and is_evaluated(study)
 
     return Step("evaluate", ("train",), basis, _files(folder, EVALUATION_FILES), vouches, run)
 
@@ -253,7 +255,12 @@ def _extract(setting: Setting) -> Step:
 
 
 def _regress(setting: Setting) -> Step:
-    from emoclip_clinical.study.regress import is_estimated, run_regress, target_folder
+    from emoclip_clinical.study.regress import (
+        is_estimated,
+        regress_inputs,
+        run_regress,
+        target_folder,
+    )
 
     study = setting.study
     protocol = study.protocol
@@ -272,35 +279,65 @@ def _regress(setting: Setting) -> Step:
         return True
 
     def basis() -> Basis:
-        data, hashes = protocol.data, setting.hashes
-        features = study.path(data.features)
-        files = FEATURE_FILES if extracts(study) else ()
-        inputs = {name: hashes.tree(features / name) for name in files} or {
-            "features": hashes.tree(features)
-        }
-        inputs["ratings"] = hashes.tree(study.path(data.ratings))
-        for number, path in enumerate(data.scales, start=1):
-            inputs[f"scales {number}"] = hashes.tree(study.path(path))
-        if data.exclusions is not None:
-            inputs["exclusions"] = hashes.tree(study.path(data.exclusions))
+        data = protocol.data
+        inputs = regress_inputs(
+            study, features=study.path(data.features), ratings=study.path(data.ratings)
+        )
         return _basis(
             study,
             inputs,
             regression=protocol.regression.model_dump(mode="json"),
             segment_models=protocol.segment_models.model_dump(mode="json"),
-            report=protocol.report.model_dump(mode="json"),
+            report={"notes": list(protocol.report.notes)},
         )
 
     def vouches() -> bool:
-        wanted = protocol.report.model_dump(mode="json")
-        for path in (folder / "provenance.json" for folder in folders.values()):
-            settings = _json(path).get("protocol")
-            shown = settings.get("report") if isinstance(settings, dict) else None
-            if not _made_by_this(path) or shown != wanted:
-                return False
-        return is_estimated(study)
+        origins = [_json(folder / "provenance.json") for folder in folders.values()]
+        return all(map(made_as_now, origins)) and is_estimated(study)
+
+    def made_as_now(origin: Mapping[str, object]) -> bool:
+        settings = origin.get("protocol")
+        report = settings.get("report") if isinstance(settings, dict) else None
+        notes = report.get("notes") if isinstance(report, dict) else None
+        return notes == list(protocol.report.notes) and _made_by_this(origin)
 
     return Step("regress", ("extract",), basis, outputs, vouches, run)
+
+
+def _report(setting: Setting) -> Step:
+    from emoclip_clinical.study.regress import target_folder
+    from emoclip_clinical.study.report import check_formats, write_index, write_report
+
+    study, report = setting.study, setting.study.protocol.report
+    targets = study.protocol.regression.targets
+    root = study.path(study.protocol.data.results)
+    folders = {name: root / target_folder(name) for name in targets}
+    forms = tuple(dict.fromkeys(("html", *report.formats)))
+
+    def run() -> bool:
+        check_formats(forms)
+        for folder in folders.values():
+            write_report(folder, formats=forms)
+        write_index(root)
+        return True
+
+    def basis() -> Basis:
+        inputs = {
+            f"{file} of {name}": setting.hashes.tree(folder / file)
+            for name, folder in folders.items()
+            for file in TARGET_FILES
+        }
+        return _basis(study, inputs, report={"formats": list(forms)})
+
+    outputs = {
+        f"report.{form} of {name}": folder / f"report.{form}"
+        for name, folder in folders.items()
+        for form in forms
+    }
+    # Regress writes the reports itself, so that they are never older than the result.
+    return Step(
+        "report", ("regress",), basis, outputs, lambda: setting.made.results is not None, run
+    )
 
 
 def _basis(study: Study, inputs: Mapping[str, str | None], **sections: object) -> Basis:
@@ -328,8 +365,8 @@ def _json(path: Path) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _made_by_this(provenance: Path) -> bool:
-    packages = _json(provenance).get("packages")
+def _made_by_this(origin: Mapping[str, object]) -> bool:
+    packages = origin.get("packages")
     return isinstance(packages, dict) and packages.get(PACKAGE) == _code()
 
 

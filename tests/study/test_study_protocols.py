@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emoclip_clinical.cli import app
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.study.protocol import open_study
+from emoclip_clinical.study.regress import target_folder
 from emoclip_clinical.study.shipped import protocol_path
 from emoclip_clinical.study.synthetic import SyntheticConfig, write_study
 
@@ -74,13 +75,17 @@ def run(name: str, study: Path, model: ModelConfig, monkeypatch: pytest.MonkeyPa
         words += ["--set", "regression.repeats=2"]
     if protocol.permutations:
         words += ["--set", "regression.permutations=19"]
-    result = CliRunner().invoke(app, ["run", name, "--device", "cpu", "--json", *words])
+    targets = protocol.targets
+    if name == "ness_paper":
+        targets = ("N1", "cains.exp")  # each report takes seconds, and its nine targets are alike
+        words += ["--set", f"regression.targets={json.dumps(targets)}"]
+    result = CliRunner().invoke(app, ["run", name, "--device", "cpu", *words])
     assert result.exit_code == 0, result.output
-    summary = json.loads(result.stdout)
-    assert list(summary) == list(protocol.targets)
+    folders = [study / "results" / target_folder(target) for target in targets]
+    assert all((folder / "report.html").is_file() for folder in folders)
     plan = CliRunner().invoke(app, ["run", name, "--dry-run", "--json", *words])
     assert {step["verdict"] for step in json.loads(plan.stdout)["steps"]} == {"skip"}
-    return list(summary.values())
+    return [json.loads((folder / "metrics.json").read_text()) for folder in folders]
 
 
 @pytest.mark.slow

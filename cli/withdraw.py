@@ -1,0 +1,101 @@
+"""`withdraw`: a participant's withdrawal of consent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._console import PARTLY_DONE, guarded, say, warn
+from ._options import JsonOption, SetOption, StudyOption
+
+if TYPE_CHECKING:
+    from emoclip_clinical.study.withdrawal import Withdrawal
+
+
+@guarded
+def command(
+    participant: Annotated[str, typer.Argument(help="As in participant_id.")],
+    study: StudyOption = Path(),
+    sources: Annotated[
+        bool,
+        typer.Option(
+            "--sources",
+            help="Also remove what you brought: their recordings, files that bear the identifier, "
+            "and their rows of text tables in the study's folder.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")
+    ] = False,
+    set_: SetOption = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Remove a participant from features, results, predictions, pictures and caches.
+
+    Results with the participant in them are removed whole, since their numbers are no longer
+    good. Models and estimators that learned from them are listed. What stays is a line in
+    withdrawals.jsonl, with a salted hash in place of the name.
+    """
+    import secrets
+
+    from emoclip_clinical.study.protocol import open_study
+    from emoclip_clinical.study.withdrawal import plan_withdrawal, withdraw
+
+    opened = open_study(study, overrides=set_)
+    planned = plan_withdrawal(opened, participant, sources=sources)
+    _show_plan(planned, sources=sources)
+    if dry_run:
+        _end(planned, as_json=json_, done=False)
+        return
+    if not yes and not _agrees():
+        from emoclip_clinical.records import InputError
+
+        raise InputError("nothing was removed; say --yes to do it without being asked")
+    done = withdraw(opened, participant, salt=secrets.token_hex(16), sources=sources)
+    _end(done, as_json=json_, done=True)
+    if done.remaining:
+        raise typer.Exit(PARTLY_DONE)
+
+
+def _agrees() -> bool:
+    return sys.stdin.isatty() and typer.confirm("Remove all this? It can not be undone.", err=True)
+
+
+def _show_plan(planned: Withdrawal, *, sources: bool) -> None:
+    for role, n in planned.traces.counts().items():
+        say(f"to be removed: {role}: {n}")
+    say("to be removed: all caches (.emoclip)")
+    for role, n in planned.traces.source_counts().items():
+        say(f"{'to be removed' if sources else 'yours, and left alone'}: {role}: {n}")
+
+
+def _end(withdrawal: Withdrawal, *, as_json: bool, done: bool) -> None:
+    learners = withdrawal.learners
+    for name in learners.models:
+        warn([f"model {name} was trained on clips of them: train it again without these"])
+    for name in learners.unknown_models:
+        warn([f"model {name} does not say whom it was trained on (no `group` for all its clips)"])
+    for name in learners.estimators:
+        warn([f"estimator {name} was fitted to them; copies of it elsewhere must be removed"])
+    if withdrawal.has_lock:
+        warn(["protocol.lock was made with them: it no longer matches this study"])
+    if done:
+        for role, n in withdrawal.remaining.items():
+            warn([f"still there: {role}: {n}; remove them yourself, or with --sources"])
+        say("done: run `regress` again for results without them; copies outside this folder and "
+            "backups are not touched")  # fmt: skip
+    if as_json:
+        record = {
+            "removed" if done else "to_remove": withdrawal.traces.counts(),
+            "sources": withdrawal.traces.source_counts(),
+            "remaining": dict(withdrawal.remaining),
+            "models": list(learners.models),
+            "unknown_models": list(learners.unknown_models),
+            "estimators": list(learners.estimators),
+        }
+        typer.echo(json.dumps(record))
