@@ -23,6 +23,7 @@ from . import (
     scales,
     train,
     validate,
+    view,
     withdraw,
 )
 
@@ -43,6 +44,7 @@ app.command("evaluate")(evaluate.command)
 app.command("extract")(extract.command)
 app.command("faces")(faces.command)
 app.command("quality")(quality.command)
+app.command("view")(view.command)
 app.command("regress")(regress.command)
 app.command("report")(report.command)
 app.command("predict")(predict.command)

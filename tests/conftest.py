@@ -114,6 +114,8 @@ def _write_features(
         values = {
             name: rng.random(n_segments).astype(np.float32) + rng.normal() for name in columns
         }
+        shares = rng.dirichlet([0.7] * 3, size=n_segments).astype(np.float32)
+        values |= dict(zip(sets[0].emotion_columns, shares.T, strict=True))
         quality = dict.fromkeys(segments_schema(()).names[6:], [None] * n_segments)
         quality |= {"status": ["ok"] * n_segments, "reason": [""] * n_segments}
         quality |= {name: rng.random(n_segments) for name in ("face_coverage", "movement")}

@@ -155,9 +155,9 @@ class VideoSampler:
 
     def __enter__(self) -> VideoSampler:
         """Open the file and choose its picture track."""
-        self._container = _open(self.path)
+        self._container = open_video(self.path)
         try:
-            self._stream = _picture_track(self._container)
+            self._stream = picture_track(self._container)
         except UnreadableVideoError:
             self._container.close()
             raise
@@ -317,7 +317,7 @@ class VideoSampler:
 
     def _sampled(self, frame: Any, slot: int, seconds: float) -> SampledFrame:
         self.log.n_sampled += 1
-        return SampledFrame(slot=slot, seconds=seconds, image=_upright_rgb(frame, self._stream))
+        return SampledFrame(slot=slot, seconds=seconds, image=upright_rgb(frame, self._stream))
 
     def _why_nothing(self) -> str:
         if math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds):
@@ -343,7 +343,14 @@ def _closed(log: ReadingLog, last: float, step: float, *, stop: float) -> Readin
     return log
 
 
-def _open(path: Path) -> Any:
+def open_video(path: Path) -> Any:
+    """Open a video with PyAV, and nothing but the file itself.
+
+    Raises
+    ------
+    UnreadableVideoError
+        Saying why it can not be opened.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -386,7 +393,14 @@ def _looks_like_text(head: bytes) -> bool:
     return bool(text) and all(c.isprintable() or c in "\r\n\t\f\ufeff" for c in text)
 
 
-def _picture_track(container: Any) -> Any:
+def picture_track(container: Any) -> Any:
+    """Return the stream that holds a video's pictures, not a cover or a thumbnail.
+
+    Raises
+    ------
+    UnreadableVideoError
+        If there is none, or no decoder for it.
+    """
     tracks = list(container.streams.video)
     for track in tracks:
         still = track.disposition & (
@@ -423,7 +437,8 @@ def _promised_end(container: Any, stream: Any) -> float:
     return -math.inf
 
 
-def _upright_rgb(frame: Any, stream: Any) -> np.ndarray:
+def upright_rgb(frame: Any, stream: Any) -> np.ndarray:
+    """Return a frame as RGB (height, width, 3), turned upright, with square pixels."""
     width = frame.width
     ratio = stream.sample_aspect_ratio
     if ratio is not None and ratio > 0 and ratio != 1:
