@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from emoclip_clinical.features.interviews import VIDEO_ENDINGS
@@ -144,15 +145,24 @@ def _contents(path: Path) -> Iterator[bytes]:
     elif path.suffix.lower() in _ZIPPED and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             for name in packed.namelist():
-                content = packed.read(name)
-                yield content
-                yield content.replace(b"\0", b"")  # wide characters of numpy's text
+                yield packed.read(name)
+                if name.endswith(".npy"):
+                    yield _array_text(packed.read(name))
     else:
         with path.open("rb") as file:
             before = b""
             while chunk := file.read(_CHUNK_BYTES):
                 yield before + chunk
                 before = chunk[-_LONGEST_TOKEN_BYTES:]
+
+
+def _array_text(content: bytes) -> bytes:
+    """Return the text of an array, whose characters are wider than a byte; empty for numbers."""
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except ValueError:
+        return b""
+    return "\n".join(map(str, array.ravel())).encode() if array.dtype.kind == "U" else b""
 
 
 def _parquet(path: Path) -> Iterator[bytes]:

@@ -57,7 +57,7 @@ class Traces:
     def counts(self) -> dict[str, int]:
         """Return how many there are of what this study made, by role."""
         found = {
-            "results": len(self.folders),
+            "results and evaluations": len(self.folders),
             "files of features": len(self.features),
             "tables with rows of them": len(self.rewritten),
             "contact sheets and other files": len(self.pictures),
