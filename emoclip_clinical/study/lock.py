@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.history_chain import HistoryMark
@@ -129,8 +131,8 @@ def lock_record(
 
     interviews = None
     if inputs.interviews is not None:
-        interviews = {name(k): dict(v) for k, v in inputs.interviews.items()}
-        interviews = dict(sorted(interviews.items()))
+        named = {name(k): json.dumps(dict(v)) for k, v in inputs.interviews.items()}
+        interviews = _block(f"{k} {v}" for k, v in sorted(named.items()))
     return {
         "format": LOCK_FORMAT,
         "written": now.isoformat(timespec="seconds"),
@@ -145,7 +147,7 @@ def lock_record(
             "tables": [
                 {
                     "columns": list(table.columns),
-                    "rows": sorted(name(row_name(row)) for row in table.rows),
+                    "rows": _block(sorted(name(row_name(row)) for row in table.rows)),
                 }
                 for table in ratings.tables
             ],
@@ -190,22 +192,40 @@ def read_lock(path: Path) -> Lock | None:
             mark=mark,
             # Keys that are newer than the lock have their defaults.
             settings=protocol.model_dump(mode="json"),
-            interviews=content["interviews"],
+            interviews=_recordings(content["interviews"]),
             files=content["files"],
             ratings=_ratings(content["ratings"]),
             absent=tuple(content["absent"]),
             packages=content["packages"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError | ValidationError):
+            raise _of_settings(path, error) from None
         raise InputError(f"{path.name} is no lock, or was damaged: {error}") from None
-    except ValidationError as error:
-        count = error.error_count()
-        raise InputError(
-            f"{path.name}: its settings are not of this version ({count} fault"
-            f"{'' if count == 1 else 's'}, the first: {error.errors()[0]['msg']})"
-        ) from None
+
+
+def _of_settings(path: Path, error: InputError | ValidationError) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    count = error.error_count()
+    return InputError(
+        f"{path.name}: its settings are not of this version ({count} fault"
+        f"{'' if count == 1 else 's'}, the first: {error.errors()[0]['msg']})"
+    )
+
+
+def _block(lines: Iterable[str]) -> LiteralScalarString:
+    """Return lines as one piece of text: thousands of YAML nodes would take seconds to read."""
+    return LiteralScalarString("".join(f"{line}\n" for line in lines))
+
+
+def _recordings(text: str | None) -> Recordings | None:
+    if text is None:
+        return None
+    pairs = (line.split(" ", 1) for line in text.splitlines())
+    return {name: json.loads(fields) for name, fields in pairs}
 
 
 def _ratings(record: Mapping[str, Any]) -> LockedRatings:
-    tables = [LockedTable(tuple(t["columns"]), tuple(t["rows"])) for t in record["tables"]]
+    tables = [LockedTable(tuple(t["columns"]), tuple(t["rows"].split())) for t in record["tables"]]
     return LockedRatings(str(record["state"]), record["values_sha256"], tuple(tables))

@@ -56,7 +56,9 @@ def _of_results(study: Path) -> Iterator[HistoryMark]:
 def _of_locks(study: Path) -> Iterator[HistoryMark]:
     for path in sorted(study.glob("*.lock")):
         try:
-            record = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+            # Settings and hashes below it take long to read, at every look.
+            head = path.read_text(encoding="utf-8").partition("\nprotocol:")[0]
+            record = YAML(typ="safe").load(head)
         except (OSError, ValueError, YAMLError):
             continue
         mark = HistoryMark.from_record(record.get("history") if isinstance(record, dict) else 0)
