@@ -57,7 +57,11 @@ def read_features(
 
 
 def read_same_features(
-    path: str | Path, *, names: Sequence[str], impute: ImputeRule = "none"
+    path: str | Path,
+    *,
+    names: Sequence[str],
+    impute: ImputeRule = "none",
+    amend: Amend | None = None,
 ) -> FeatureTable:
     """Read the named features of other visits, as a fitted estimator needs them.
 
@@ -70,13 +74,15 @@ def read_same_features(
     names : sequence of str
         The columns, in the order that is wanted.
     impute : {'none', 'median'}
+    amend : callable, optional
+        Changes the rows of a folder's interviews first; see `Amend`.
 
     Raises
     ------
     InputError
         Naming every column that is missing or not numeric.
     """
-    table, name = read_feature_files(Path(path), columns=())
+    table, name = read_feature_files(Path(path), columns=(), amend=amend)
     absent = [n for n in names if n not in table.values]
     if absent:
         raise InputError(

@@ -218,7 +218,7 @@ def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion 
 
 
 def _key_faults(row: Mapping[str, str], rows: pd.DataFrame) -> list[str]:
-    faults = []
+    faults: list[str] = []
     for column, label in (("participant_id", participant_label), ("session_id", session_label)):
         known = str(rows[column].iloc[0])
         if row.get(column):

@@ -135,14 +135,15 @@ def without_segments(
         ``excluded``.
     """
     folder = open_pooled_folder(features)
-    made = interviews.copy()
-    row_of = {str(name): row for row, name in interviews["interview"].items()}
+    made = interviews.reset_index(drop=True)
+    row_of = {str(name): row for row, name in enumerate(made["interview"])}
+    usable = made["n_ok"].tolist()
     for name, numbers in left_out.items():
         if not numbers or name not in row_of:
             continue
         row = row_of[name]
         segments = folder.segments(name, left_out=numbers)
-        n_before, n_ok = int(interviews.loc[row, "n_ok"]), len(segments.onset)
+        n_before, n_ok = int(usable[row]), len(segments.onset)
         if n_ok == n_before:
             continue
         for column, value in folder.pool(segments.scored).items():

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.estimator_files import ARRAYS, CARD, NOTICE, load_estimator
 from emoclip_clinical.regression.feature_files import EMBEDDING, EMBEDDINGS
 from emoclip_clinical.regression.features import read_same_features
 from emoclip_clinical.regression.predict import Predictions, predict_visits
+from emoclip_clinical.study.left_out import (
+    LeftOut,
+    exclusion_hashes,
+    left_out_segments,
+    without_segments,
+)
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
 from emoclip_clinical.study.regress import target_folder
@@ -62,7 +70,20 @@ def run_predict(
     embeds = all(name.startswith(f"{EMBEDDING}_") for name in fitted.feature_names)
     if path.is_dir() and embeds:
         path = path / EMBEDDINGS
-    table = read_same_features(path, names=fitted.feature_names, impute=fitted.impute)
+    # Exclusions are of the study's own interviews; others' segments are not in them.
+    own = features is None and path.is_dir()
+    left_out = left_out_segments(study, path) if own else LeftOut()
+
+    def amend(interviews: pd.DataFrame) -> pd.DataFrame:
+        return without_segments(interviews, path, left_out.segments)
+
+    table = read_same_features(
+        path,
+        names=fitted.feature_names,
+        impute=fitted.impute,
+        amend=amend if left_out.segments else None,
+    )
+    table = replace(table, warnings=(*table.warnings, *left_out.warnings))
     made = predict_visits(fitted, table)
     written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
     try:
@@ -72,6 +93,7 @@ def run_predict(
             **prediction_record(made),
             "estimator_sha256": json_sha256([tree_sha256(estimator / n) for n in (CARD, ARRAYS)]),
             "features_sha256": tree_sha256(path if path.is_file() else path / "interviews.parquet"),
+            **({"exclusions_sha256": exclusion_hashes(study, path)} if left_out.segments else {}),
         }
         text = json.dumps(origin, indent=2, ensure_ascii=False, allow_nan=False)
         _write(written.with_suffix(".json"), text + "\n")

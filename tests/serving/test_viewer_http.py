@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.serving.viewer.blurring import squares_of
 from emoclip_clinical.serving.viewer.server import ViewerServer
 
 ONE = "/api/interviews/sub-01"
@@ -156,14 +157,19 @@ def test_a_blurred_picture_holds_a_colour_a_square_of_its_time(browser: Browser)
         answer = browser.ask(f"{ONE}/picture?seconds={seconds}")
         assert (answer.status, answer.getheader("Content-Type")) == (200, "image/png")
         image = np.asarray(Image.open(io.BytesIO(answer.content)))
-        assert image.shape == (17, 28, 3)
+        assert image.shape == (7, 12, 3)
         # The wall is 40 at the beginning and grows by one with each tenth of a second.
         assert abs(np.median(image) - (40 + int(seconds * 10))) < 4
         # The chequered square, 16 of 160 pixels wide, is no more than a few flat spots.
-        assert image.max() < 220
+        assert image.max() < 180
     for bad in ("", "x", "nan", "inf"):
         assert browser.ask(f"{ONE}/picture?seconds={bad}").status == 422
     assert browser.ask("/api/interviews/sub-03/picture?seconds=1").status == 404
+
+
+def test_the_larger_the_face_the_coarser_the_picture() -> None:
+    # At most 6 squares along a face, and 28 along a picture; 12 where no face was looked for.
+    assert [squares_of(share) for share in (0.0, 0.05, 0.3, 0.5, 1.0)] == [12, 28, 20, 12, 6]
 
 
 def test_the_page_knows_no_file_name_and_no_rating(browser: Browser) -> None:

@@ -18,6 +18,7 @@ from emoclip_clinical.study.exclusion_files import (
     take_back_exclusion,
 )
 from emoclip_clinical.study.exclusions import Exclusion, read_exclusions, segment_places
+from emoclip_clinical.study.predict import run_predict
 from emoclip_clinical.study.protocol import open_study
 from emoclip_clinical.study.rated import study_features
 from emoclip_clinical.study.regress import is_estimated, run_regress
@@ -171,6 +172,21 @@ def test_models_of_segments_do_not_see_them(folder: Path) -> None:
     bags = read_bags(path, keys=keys, left_out={"sub-00": frozenset({1, 3})})
     assert bags.starts.tolist() == [0, 4, 10]
     np.testing.assert_array_equal(bags.values, whole.values[[0, 2, 4, 5, *range(6, 12)]])
+
+
+def test_predictions_leave_them_out_too(folder: Path) -> None:
+    name_file(folder)
+    write_marks(folder)
+    (result,) = run_regress(open_study(folder))
+    estimator = result.folder / "estimator"
+    before = run_predict(open_study(folder), estimator=estimator).predictions.table
+    write_marks(folder, ",,sub-00,0,4,,x,", ",,sub-05,0,12,,x,")
+    after = run_predict(open_study(folder), estimator=estimator)
+    both = before.merge(after.predictions.table, on="participant_id", suffixes=("", "_after"))
+    changed = both["predicted"] != both["predicted_after"]
+    assert both["participant_id"][changed].tolist() == ["sub-00"]
+    assert set(before["participant_id"]) - set(both["participant_id"]) == {"sub-05"}
+    assert "8 of 96 usable segments, in 2 interviews" in str(after.predictions.warnings)
 
 
 def test_tables_and_missing_files_are_refused(folder: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 SQUARES = 28
-"""Along the longer side of a picture, whatever is in it: a detector may have missed a face."""
+"""Along the longer side of a picture, however small the faces in it are."""
+SQUARES_WITHOUT_FACES = 12
+"""The same where it is not known how large faces are: one may fill half of the picture."""
 SQUARES_ACROSS_FACE = 6
 """At most, along the longer side of the largest face that was found."""
 
@@ -22,7 +24,7 @@ def squares_of(face_share: float) -> int:
         Longer side of the largest face over the longer side of the picture; 0 where none is known.
     """
     if face_share <= 0:
-        return SQUARES
+        return SQUARES_WITHOUT_FACES
     return max(2, min(SQUARES, int(SQUARES_ACROSS_FACE / face_share)))
 
 

@@ -65,8 +65,8 @@ def read_estimates(results: Path) -> tuple[TargetEstimates, ...]:
         except (OSError, ValueError):
             continue
         table[_VISIT] = table[_VISIT].fillna("")
-        means = table.groupby(_VISIT)["predicted"].mean()
-        visits = {(str(p), str(s)): float(v) for (p, s), v in means.items()}
+        means = table.groupby(_VISIT, as_index=False)["predicted"].mean()
+        visits = {(p, s): float(v) for p, s, v in means.itertuples(index=False)}
         people = [p for p, _ in visits]
         found.append(
             TargetEstimates(

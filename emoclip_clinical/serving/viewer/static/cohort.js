@@ -64,8 +64,16 @@ export class Cohort {
     open.textContent = row.interview;
     if (row.interview === this.present) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => this.onOpen(row.interview));
-    const status = cell(row.video ? row.status : `${row.status}, no video`);
-    status.classList.toggle("status-other", row.status !== "ok" || !row.video);
+    const status = cell(row.status);
+    status.classList.add("status");
+    status.classList.toggle("status-other", row.status !== "ok");
+    const name = cell(open);
+    if (!row.video) {
+      const note = document.createElement("span");
+      note.className = "no-video";
+      note.textContent = " no video";
+      name.append(note);
+    }
     const coverage = cell(row.face_coverage === null ? "" : ` ${Math.round(100 * row.face_coverage)} %`);
     if (row.face_coverage !== null) {
       const meter = document.createElement("meter");
@@ -74,7 +82,7 @@ export class Cohort {
       coverage.prepend(meter);
     }
     const marked = cell(row.n_marked ? `${row.n_marked} of ${row.n_segments}` : "");
-    const cells = [cell(open), status, coverage, marked];
+    const cells = [name, status, coverage, marked];
     if (this.targets.length) {
       const estimate = this.estimate(row);
       cells.push(cell(estimate === null ? "none" : estimate.toFixed(1)));

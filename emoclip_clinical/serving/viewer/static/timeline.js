@@ -1,8 +1,8 @@
 // Scores, coverage, moments and marks of one interview over its time; a place and a stretch in it.
 
 const NS = "http://www.w3.org/2000/svg";
-// Okabe and Ito's colours, which people of any colour vision tell apart; dashes where they run out.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f"];
+// Colours after Okabe and Ito, which people of any colour vision tell apart; then dashes.
+const COLOURS = 8;
 const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
 const SCORES = { top: 8, height: 150 };
 const MOMENTS = { top: 164, height: 14 };
@@ -127,6 +127,7 @@ export class Timeline {
     const step = steps.find((s) => s * this.perSecond >= 70) ?? 7200;
     for (let t = Math.ceil(this.first / step) * step; t <= this.last; t += step) {
       svg.append(make("line", { class: "axis", x1: this.x(t), x2: this.x(t), y1: SCORES.top, y2: HEIGHT - 18 }));
+      if (this.x(t) > whole - 36) continue;
       svg.append(make("text", { x: this.x(t) + 2, y: HEIGHT - 5 }, clock(t).replace(/\.0$/, "")));
     }
     svg.append(make("text", { x: 4, y: COVERAGE.top + 17 }, "face"));
@@ -163,7 +164,7 @@ export class Timeline {
         }
         before = i;
       });
-      svg.append(make("path", { class: "score", d: path || "M0 0", ...stroke(k) }));
+      svg.append(make("path", { d: path || "M0 0", ...stroke(k) }));
     });
   }
 
@@ -199,7 +200,7 @@ export class Timeline {
         this.draw();
       });
       const sample = make("svg", { viewBox: "0 0 27 10", "aria-hidden": "true" });
-      sample.append(make("path", { class: "score", d: "M0 5H27", ...stroke(k) }));
+      sample.append(make("path", { d: "M0 5H27", ...stroke(k) }));
       label.append(box, sample, name.replaceAll("_", " "));
       return label;
     }));
@@ -254,5 +255,6 @@ export class Timeline {
 }
 
 function stroke(k) {
-  return { stroke: COLOURS[k % COLOURS.length], "stroke-dasharray": DASHES[Math.floor(k / COLOURS.length) % DASHES.length] };
+  const dashes = DASHES[Math.floor(k / COLOURS) % DASHES.length];
+  return { class: `score c${k % COLOURS}`, "stroke-dasharray": dashes };
 }
