@@ -30,8 +30,10 @@ def command(
 ) -> None:
     """Turn a checkpoint of the EmoCLIP authors into a model folder."""
     from emoclip_clinical.core.official_checkpoint import import_official
+    from emoclip_clinical.study.cards import write_model_documents
 
     done = import_official(file, folder=output, text_tower=add_text_tower, overwrite=overwrite)
+    write_model_documents(done.folder)
     temporal, tower = done.config.temporal, done.config.tower
     say(
         f"{done.form} form: {len(done.found)} tensors found, {len(done.missing)} (groups of) "

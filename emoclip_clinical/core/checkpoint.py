@@ -47,8 +47,13 @@ class Checkpoint:
     @property
     def model_hash(self) -> str:
         """SHA-256 over the weights, the architecture and the preprocessing."""
-        parts = {k: self.card[k] for k in ("architecture", "preprocessing", "weights_sha256")}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return model_hash(self.card)
+
+
+def model_hash(card: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over the weights, architecture and preprocessing of a model.json."""
+    parts = {k: card[k] for k in ("architecture", "preprocessing", "weights_sha256")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def save_checkpoint(

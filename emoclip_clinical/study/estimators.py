@@ -11,8 +11,9 @@ from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.model_card import model_card
 from emoclip_clinical.regression.models.final import linear_fit, not_saved_reason
 from emoclip_clinical.regression.results import metrics_record
+from emoclip_clinical.study.cards import MODEL_CARD, write_estimator_statement
 
-ESTIMATOR_FOLDER, MODEL_CARD = "estimator", "model_card.md"
+ESTIMATOR_FOLDER = "estimator"
 
 
 def write_estimator(made: Estimate, folder: Path) -> FinalEstimator | None:
@@ -48,4 +49,5 @@ def write_estimator(made: Estimate, folder: Path) -> FinalEstimator | None:
     part = path.with_name(path.name + ".part")
     part.write_text(card, encoding="utf-8")
     part.replace(path)
+    write_estimator_statement(made.design, folder / ESTIMATOR_FOLDER)
     return estimator

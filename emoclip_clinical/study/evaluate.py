@@ -21,6 +21,7 @@ from emoclip_clinical.core.training_data import clip_sha256, short_hashes
 from emoclip_clinical.features.prompt_sets import load_prompt_sets, prompt_set_hash
 from emoclip_clinical.people import known_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
+from emoclip_clinical.study.cards import study_evaluations, write_model_documents
 from emoclip_clinical.study.clip_sources import clip_source, load_study_clips, study_folds
 from emoclip_clinical.study.evaluation_models import OWN_MODEL, JudgedModels
 from emoclip_clinical.study.evaluation_tasks import TASKS, Bench, Fold, Found
@@ -124,6 +125,9 @@ def run_evaluate(
     origin |= {"weights": models.weights, "git_commit": git_commit(study.folder)}
     text = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
     (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+    if models.own_card is not None and model_folder is None:
+        evaluations = study_evaluations(study.folder)
+        write_model_documents(study.model_folder, evaluations=evaluations)
     return Evaluated(folder, evaluation)
 
 

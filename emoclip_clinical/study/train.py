@@ -10,6 +10,7 @@ from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.training_config import TrainingConfig
 from emoclip_clinical.records import Progress, PromptSet, no_progress
+from emoclip_clinical.study.cards import write_model_documents
 from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.protocol import Study
 
@@ -82,11 +83,12 @@ def train_model(
     """
     from emoclip_clinical.core.training import train
 
-    return train(
+    folder = study.models / model.name
+    trained = train(
         clips,
         model=model,
         training=training,
-        folder=study.models / model.name,
+        folder=folder,
         state_folder=study.folder / ".emoclip" / "training" / model.name,
         seed=study.protocol.seed,
         device=device,
@@ -95,6 +97,8 @@ def train_model(
         cache_folder=study.folder / ".emoclip" / "frames",
         progress=progress,
     )
+    write_model_documents(folder)
+    return trained
 
 
 def is_model_trained(
