@@ -109,29 +109,24 @@ def study_inputs(
     return Inputs(interviews, kept, tuple(absent))
 
 
-def visits_of(study: Study, inputs: Inputs, *, features: Path | None = None) -> tuple[str, ...]:
-    """Return the visits that will be rated: those of the interviews, else of the features.
-
-    Parameters
-    ----------
-    study : Study
-    inputs : Inputs
-    features : Path, optional
-        Another features folder or table than the protocol's.
-    """
+def visits_of(study: Study, inputs: Inputs) -> tuple[str, ...]:
+    """Return the visits that will be rated: those of the interviews, else of the features."""
     if inputs.interviews is not None:
         keys = [_key(name) for name in inputs.interviews]
         return tuple(sorted({InterviewKey(k.participant_id, k.session_id).name for k in keys}))
-    path = features or study.path(study.protocol.data.features)
-    if "features" not in inputs.files:
+    return feature_visits(study, study.path(study.protocol.data.features))
+
+
+def feature_visits(study: Study, features: Path) -> tuple[str, ...]:
+    """Return the visits of features, those without usable ones too; none where there are none."""
+    if not _feature_parts(features):
         return ()
-    table = study_features(study, path)
-    both = [table.keys, table.excluded]
+    table = study_features(study, features)
     return tuple(
         sorted(
             {
                 InterviewKey(p, s).name
-                for rows in both
+                for rows in (table.keys, table.excluded)
                 for p, s in zip(rows["participant_id"], rows["session_id"], strict=True)
             }
         )

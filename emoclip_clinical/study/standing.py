@@ -19,7 +19,7 @@ from emoclip_clinical.study.lock_differences import (
     rating_differences,
     setting_differences,
 )
-from emoclip_clinical.study.locked_inputs import extracted_from, study_inputs, visits_of
+from emoclip_clinical.study.locked_inputs import extracted_from, feature_visits, study_inputs
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
 from emoclip_clinical.study.rating_structure import read_structure, target_items
@@ -156,7 +156,7 @@ def _differences(study: Study, lock: Lock, *, features: Path, ratings: Path) -> 
     if "features" not in lock.files:
         found += extraction_differences(lock, *extracted_from(features))
     structure = read_structure(study, ratings)
-    visits = visits_of(study, now, features=features)
+    visits = feature_visits(study, features)
     found += rating_differences(lock, structure, values_sha256=tree_sha256(ratings), known=visits)
     return tuple(found)
 

@@ -23,7 +23,12 @@ from emoclip_clinical.study.lock_differences import (
     recording_differences,
     setting_differences,
 )
-from emoclip_clinical.study.locked_inputs import Inputs, extracted_from, study_inputs, visits_of
+from emoclip_clinical.study.locked_inputs import (
+    Inputs,
+    extracted_from,
+    feature_visits,
+    study_inputs,
+)
 from emoclip_clinical.study.protocol import PROTOCOL_FILE, Protocol, Study, open_study
 from emoclip_clinical.study.provenance import (
     Clock,
@@ -219,15 +224,12 @@ def _input_changes(
     study: Study, lock: Lock, inputs: Inputs, *, features: Path, ratings: Path
 ) -> Iterator[str]:
     made_of, _ = extracted_from(features)
-    visits = visits_of(study, inputs, features=features)
+    structure = read_structure(study, ratings)
+    rated = [row[0] for table in structure.tables for row in table.rows]
+    known = [*made_of, *feature_visits(study, features), *rated]
     yield from file_differences(lock.files, inputs.files)
-    yield from interview_differences(lock, inputs.interviews or {}, known=[*made_of, *visits])
-    yield from rating_differences(
-        lock,
-        read_structure(study, ratings),
-        values_sha256=tree_sha256(ratings),
-        known=visits,
-    )
+    yield from interview_differences(lock, inputs.interviews or {}, known=known)
+    yield from rating_differences(lock, structure, values_sha256=tree_sha256(ratings), known=known)
 
 
 def _interviews_and_features(inputs: Inputs, features: Path) -> Iterator[str]:
