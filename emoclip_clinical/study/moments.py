@@ -147,7 +147,7 @@ def _visits(design: Design, features: Path) -> list[tuple[int, list[str]]]:
         # The ratings may name sessions where the recordings do not.
         columns = ["participant_id"]
     names = {key: rows["interview"].tolist() for key, rows in table.groupby(columns, sort=False)}
-    keys = design.keys[columns].drop_duplicates()
+    keys = design.keys[columns].reset_index(drop=True).drop_duplicates()
     return [
         (int(row), names[tuple(visit)])
         for row, visit in zip(keys.index, keys.itertuples(index=False), strict=True)
@@ -183,7 +183,7 @@ def _ranked(
     summed = np.sum([r.n_ok * r.whole for r in recordings], axis=0)
     found: list[tuple[object, ...]] = []
     n_undefined = 0
-    key = tuple(made.design.keys.loc[row, list(KEY_COLUMNS)])
+    key = tuple(made.design.keys[list(KEY_COLUMNS)].iloc[row])
     for one in recordings:
         # A visit is the mean of its recordings, weighted by their usable segments.
         rest = summed - one.n_ok * one.whole

@@ -110,6 +110,27 @@ def test_a_model_that_is_not_linear_has_moments_too(study: Path) -> None:
     assert len(pd.read_csv(result.folder / "moments.csv")) == 2 * len(KEYS)
 
 
+def test_visits_that_only_the_ratings_name_and_rows_that_drop_out(study: Path) -> None:
+    whole = pd.read_csv(run(study).folder / "moments.csv", keep_default_na=False)
+    ratings = study / "ratings.csv"
+    before = ratings.read_text()
+    table = pd.read_csv(ratings).assign(session_id="ses-1")
+    table.loc[2, "score"] = np.nan
+    table.to_csv(ratings, index=False)
+    try:
+        result = run(study)
+    finally:
+        ratings.write_text(before)
+    keys = result.estimate.design.keys
+    made = pd.read_csv(result.folder / "moments.csv")
+    assert set(made["session_id"]) == {"ses-1"}
+    assert sorted(set(made["participant_id"])) == keys["participant_id"].tolist()
+    lost = set(whole["participant_id"]) - set(made["participant_id"])
+    assert lost == {table["participant_id"][2]}
+    for _, rows in made.groupby("interview"):
+        assert set(rows["participant_id"]) == {rows["interview"].iloc[0].split("_")[0]}
+
+
 def test_the_same_study_gives_the_same_bytes(study: Path) -> None:
     first = (run(study).folder / "moments.csv").read_bytes()
     assert (run(study).folder / "moments.csv").read_bytes() == first
