@@ -61,6 +61,8 @@ def test_metrics_have_the_layout_that_was_promised(made, tmp_path):
         "target", "items", "n_subjects", "n_interviews", "n_excluded", "model", "cv", "pearson_r",
         "spearman_r", "mae", "rmse", "baseline", "skill", "ccc", "icc_a1", "calibration",
         "bland_altman", "p_adjusted", "warnings",
+        "settings", "flow", "losses", "observed", "predicted", "prediction_band", "null", "repeats",
+        "calibration_groups", "coefficients", "recordings",
     ]  # fmt: skip
     assert record["cv"] == {
         "scheme": "repeated_kfold",

@@ -189,10 +189,7 @@ def _folds(result: ResultFolder) -> Picture:
         axes.set_xlabel("repeat")
         axes.set_ylabel("r")
         if len(within) or whole:
-            axes.legend(
-                loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=10,
-                handletextpad=0.2,
-            )  # fmt: skip
+            axes.legend(loc="lower center", ncols=2, fontsize=10, handletextpad=0.2)
 
     low, high = found["fold_r_low"], found["fold_r_high"]
     values = [r for _, r in whole]
@@ -204,7 +201,9 @@ def _folds(result: ResultFolder) -> Picture:
         if low is not None and values
         else "A square is r over all folds of a repeat; within single folds it is not defined."
     )
-    return Picture("Spread over folds and repeats", svg(draw, name="folds", alt=alt), caption, alt)
+    return Picture(
+        "Spread over folds and repeats", svg(draw, name="folds", alt=alt, left=0.17), caption, alt
+    )
 
 
 def _coverage(result: ResultFolder) -> Picture | None:
@@ -268,7 +267,9 @@ def coefficient_picture(found: Record) -> Picture:
         f"The {len(largest)} largest of {found['n']} mean coefficients with their spread over "
         f"training sets; the largest is {first['feature']}, {number(first['mean'])}."
     )
-    made = svg(draw, name="weights", alt=alt, height_inches=1.1 + 0.24 * len(largest))
+    longest = max(len(_shortened(str(c["feature"]))) for c in largest)
+    left = min(0.06 + 0.0152 * longest, 0.6)
+    made = svg(draw, name="weights", alt=alt, height_inches=1.1 + 0.24 * len(largest), left=left)
     return Picture("", made, "Point: mean. Line: 2.5 % to 97.5 % of the training sets.", alt)
 
 

@@ -12,10 +12,15 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 
 Record = Mapping[str, Any]
 METRICS_FILE, PROVENANCE_FILE = "metrics.json", "provenance.json"
 _KEYS = ("participant_id", "session_id")
+_NUMBERS = frozenset(
+    {"repeat", "fold", "observed", "predicted", "r", "pearson_r", "mean", "low", "high",
+     "share_positive", "onset", "duration", "influence", *QUALITY_COLUMNS}
+)  # fmt: skip
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "predictions.csv": (*_KEYS, "repeat", "fold", "observed", "predicted"),
     "folds.csv": ("repeat", "fold", "r"),
@@ -138,32 +143,23 @@ def _record(path: Path, wanted: tuple[str, ...], faults: list[str]) -> Record:
 
 def _table(path: Path, wanted: tuple[str, ...], faults: list[str]) -> pd.DataFrame:
     try:
-        # Ids such as NA or 007 are text, and numbers come back to the bit.
-        table = pd.read_csv(
-            path,
-            dtype={name: str for name in (*_KEYS, "interview", "feature", "status")},
-            keep_default_na=False,
-            na_values={"r": [""], "pearson_r": [""], **_numbers(path)},
-            float_precision="round_trip",
-        )
+        # As text, since ids such as NA or 007 are text, and numbers must come back to the bit.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         faults.append(f"{path.name} is missing")
         return pd.DataFrame()
-    except (ValueError, pd.errors.ParserError) as error:
+    except ValueError as error:
         faults.append(f"{path.name} is not a table: {str(error).splitlines()[0]}")
         return pd.DataFrame()
     missing = [c for c in wanted if c not in table]
     if missing:
         faults.append(f"{path.name} has no column {', '.join(missing)}")
+    for name in (c for c in table.columns if c in _NUMBERS):
+        try:
+            table[name] = [float(text) if text else float("nan") for text in table[name]]
+        except ValueError as error:
+            faults.append(f"{path.name}: column {name} must hold numbers: {error}")
     return table
-
-
-def _numbers(path: Path) -> dict[str, list[str]]:
-    """Return every column that is no text as one whose empty cells are missing numbers."""
-    with path.open(encoding="utf-8", newline="") as file:
-        names = file.readline().rstrip("\r\n").split(",")
-    text = {*_KEYS, "interview", "feature", "status"}
-    return {name: [""] for name in names if name not in text}
 
 
 def _uneven(predictions: pd.DataFrame) -> list[str]:

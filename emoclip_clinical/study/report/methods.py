@@ -87,14 +87,14 @@ def _features(record: Record, protocol: Mapping[str, Any]) -> str:
         "precomputed": "faces were cut out with boxes of another tool",
     }.get(str(found.get("face")), "faces were cut out")
     fps = found.get("sample_fps") or model.get("sample_fps")
-    sampled = f" sampled at {fps:g} pictures a second," if isinstance(fps, int | float) else ""
+    rate = f"{fps:g} pictures a second" if isinstance(fps, int | float) else "the model's rate"
     window, stride = found.get("window_seconds"), found.get("stride_seconds")
     length = f"{window:g} s" if isinstance(window, int | float) else "the model's clip length"
     step = f", one every {stride:g} s" if isinstance(stride, int | float) else ""
     pooled = ", ".join(str(p).replace("_", " ") for p in found.get("pooling", ()))
     tower = model.get("tower", {}).get("name", "CLIP")
     return (
-        f"Interview videos were{sampled} {face}, and cut into segments of {length}{step}. A "
+        f"Interview videos were sampled at {rate}; {face}. Segments had {length}{step}. A "
         f"vision-language model for facial expression (EmoCLIP; image and text tower {tower}) gave "
         "each segment its similarity to sentences that describe expressions; no rating was used "
         "for this. Segments were pooled to one row of features an interview"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
-
-import pandas as pd
 
 from emoclip_clinical.study.report.document import Cell, Number, Picture, Section, Table, number
 from emoclip_clinical.study.report.folder import ResultFolder
@@ -14,18 +13,41 @@ SHOWN = 3
 WIDTH, HEIGHT = 600, 14
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A segment and what it does to the estimate of its interview.
+
+    Attributes
+    ----------
+    onset, duration : float
+        Seconds of the video.
+    influence : float
+        Scale points.
+    """
+
+    onset: float
+    duration: float
+    influence: float
+
+
 def moments(result: ResultFolder) -> Section | None:
     """Return a timeline an interview with its strongest moments; None where none were computed."""
     table = result.moments
     if table is None or table.empty:
         return None
-    end = float((table["onset"] + table["duration"]).max())
-    strongest = float(table["influence"].abs().max())
+    # Plain values: a cohort has tens of thousands of segments.
+    found: dict[str, list[Moment]] = {}
+    columns = (table[c].tolist() for c in ("interview", "onset", "duration", "influence"))
+    for name, *values in zip(*columns, strict=True):
+        found.setdefault(str(name), []).append(Moment(*values))
+    every = [moment for part in found.values() for moment in part]
+    end = max(m.onset + m.duration for m in every)
+    strongest = max(abs(m.influence) for m in every)
     pictures, rows = [], []
-    for name, part in table.groupby("interview", sort=True):
-        largest = part.reindex(part["influence"].abs().sort_values(ascending=False).index)[:SHOWN]
-        pictures.append(_timeline(str(name), part, largest, end, strongest))
-        rows += [_row(str(name), moment) for moment in largest.to_dict("records")]
+    for name in sorted(found):
+        largest = sorted(found[name], key=lambda m: (-abs(m.influence), m.onset))[:SHOWN]
+        pictures.append(_timeline(name, found[name], largest, end, strongest))
+        rows += [_row(name, moment) for moment in largest]
     text = (
         "By how many scale points the estimate of an interview changes when a segment is left "
         "out. Time stamps only, from models that had not seen the participant. It says what the "
@@ -42,10 +64,9 @@ def moments(result: ResultFolder) -> Section | None:
     )
 
 
-def _row(name: str, moment: dict[str, float]) -> tuple[Cell, ...]:
-    onset = float(moment["onset"])
-    until = onset + float(moment["duration"])
-    return name, clock(onset), clock(until), Number(float(moment["influence"]))
+def _row(name: str, moment: Moment) -> tuple[Cell, ...]:
+    until = moment.onset + moment.duration
+    return name, clock(moment.onset), clock(until), Number(moment.influence)
 
 
 def clock(seconds: float) -> str:
@@ -59,29 +80,24 @@ def clock(seconds: float) -> str:
 
 
 def _timeline(
-    name: str, part: pd.DataFrame, largest: pd.DataFrame, end: float, strongest: float
+    name: str, part: list[Moment], largest: list[Moment], end: float, strongest: float
 ) -> Picture:
-    bars = "".join(
-        _bar(row["onset"], row["duration"], row["influence"], end, strongest)
-        for row in part.sort_values("onset").to_dict("records")
-    )
-    words = "; ".join(
-        f"{clock(m['onset'])} {number(m['influence'])}" for m in largest.to_dict("records")
-    )
+    bars = "".join(_bar(m, end, strongest) for m in sorted(part, key=lambda m: m.onset))
+    words = "; ".join(f"{clock(m.onset)} {number(m.influence)}" for m in largest)
     alt = f"{name}: strongest moments at {words} scale points."
     svg = (
         f'<svg role="img" aria-label="{escape(alt, quote=True)}" class="timeline" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'
-        f'<path d="M0 {HEIGHT / 2}H{WIDTH}" stroke="var(--faint)" stroke-width="1"/>{bars}</svg>'
+        f'<path d="M0 {HEIGHT / 2}H{WIDTH}" fill="none" stroke="var(--faint)"/>{bars}</svg>'
     )
     return Picture(name, svg, "", alt)
 
 
-def _bar(onset: float, duration: float, influence: float, end: float, strongest: float) -> str:
-    height = 0.0 if strongest == 0 else abs(influence) / strongest * HEIGHT / 2
-    top = HEIGHT / 2 - (height if influence > 0 else 0)
-    colour = "--accent" if influence > 0 else "--series"
+def _bar(moment: Moment, end: float, strongest: float) -> str:
+    height = 0.0 if strongest == 0 else abs(moment.influence) / strongest * HEIGHT / 2
+    top = HEIGHT / 2 - (height if moment.influence > 0 else 0)
+    colour = "--accent" if moment.influence > 0 else "--series"
     return (
-        f'<rect x="{WIDTH * onset / end:.2f}" y="{top:.2f}" width="'
-        f'{max(WIDTH * duration / end, 1):.2f}" height="{height:.2f}" fill="var({colour})"/>'
+        f'<rect x="{WIDTH * moment.onset / end:.2f}" y="{top:.2f}" width="'
+        f'{max(WIDTH * moment.duration / end, 1):.2f}" height="{height:.2f}" fill="var({colour})"/>'
     )

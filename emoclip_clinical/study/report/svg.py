@@ -42,7 +42,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def svg(draw: Callable[[Axes], None], *, name: str, alt: str, height_inches: float = 3.7) -> str:
+def svg(
+    draw: Callable[[Axes], None],
+    *,
+    name: str,
+    alt: str,
+    height_inches: float = 3.7,
+    left: float = 0.14,
+) -> str:
     """Return a drawing as a complete ``<svg>`` element; the same drawing gives the same text.
 
     Parameters
@@ -55,10 +62,16 @@ def svg(draw: Callable[[Axes], None], *, name: str, alt: str, height_inches: flo
         For those who do not see it.
     height_inches : float
         Of a picture 4.8 inches wide; the page scales it.
+    left : float
+        Share of the width for the labels of the vertical axis.
     """
     buffer = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(4.8, height_inches), layout="constrained")
+        figure = Figure(figsize=(4.8, height_inches))
+        # Margins are given, since a layout that finds them draws everything twice.
+        figure.subplots_adjust(
+            left=left, right=0.98, bottom=0.5 / height_inches, top=1 - 0.12 / height_inches
+        )
         draw(figure.add_subplot())
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -1,0 +1,111 @@
+"""What a report tells beside the metrics, counted again from the files of a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from emoclip_clinical.regression.analysis import Estimate, estimate
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.results import metrics_record, write_results
+
+QUICK = RegressionConfig(folds=4, repeats=3, inner_folds=3, permutations=30, bootstrap=100)
+
+
+@pytest.fixture
+def made(make_design: Callable[..., Design]) -> Estimate:
+    design = make_design(n_subjects=24, n_features=4, two_visits=4, effect=2.0)
+    return estimate(design, config=QUICK, seed=1)
+
+
+@pytest.fixture
+def quality(made: Estimate) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    keys = made.design.keys
+    table = keys.assign(
+        face_coverage=rng.random(len(keys)),
+        seconds=rng.normal(600, 50, len(keys)),
+        status=["ok"] * (len(keys) - 2) + ["partial"] * 2,
+        note="a name",
+    )
+    # A second recording of the first visit: visits have the mean of their recordings.
+    return pd.concat([table, table[:1].assign(face_coverage=0.1)], ignore_index=True)
+
+
+def test_numbers_follow_from_the_files(
+    made: Estimate, quality: pd.DataFrame, tmp_path: Path
+) -> None:
+    write_results(made, tmp_path, quality=quality)
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    rows = pd.read_csv(tmp_path / "predictions.csv")
+    keys = ["participant_id", "session_id"]
+    visits = rows.groupby(keys, as_index=False)[["observed", "predicted"]].mean()
+    share = 1 / visits.groupby("participant_id")["observed"].transform("size")
+    mean = np.average(visits["observed"], weights=share)
+    assert record["observed"]["mean"] == pytest.approx(mean)
+    assert record["observed"]["low"] == visits["observed"].min()
+    assert record["predicted"]["high"] == pytest.approx(visits["predicted"].max())
+
+    error = (visits["observed"] - visits["predicted"]).abs()
+    width, level = record["prediction_band"]["half_width"], record["prediction_band"]["level"]
+    assert level == 0.9
+    assert share[error <= width + 1e-12].sum() >= 0.9 * share.sum()
+    assert share[error < width - 1e-12].sum() < 0.9 * share.sum()
+
+    null = pd.read_csv(tmp_path / "permutation_null.csv")["pearson_r"]
+    assert record["null"] == {
+        "n_defined": 30, "mean": pytest.approx(null.mean()), "low": null.min(), "high": null.max(),
+    }  # fmt: skip
+    folds = pd.read_csv(tmp_path / "folds.csv")
+    assert record["repeats"]["fold_r_low"] == pytest.approx(folds["r"].min())
+    assert np.mean(record["repeats"]["pearson_pooled"]) == pytest.approx(
+        record["pearson_r"]["pooled"]
+    )
+
+    ordered = visits.sort_values("predicted").reset_index(drop=True)
+    last = ordered[-7:]
+    weight = 1 / visits.groupby("participant_id").size()[last["participant_id"]].to_numpy()
+    assert record["calibration_groups"][-1] == {
+        "visits": 7,
+        "predicted": pytest.approx(np.average(last["predicted"], weights=weight)),
+        "observed": pytest.approx(np.average(last["observed"], weights=weight)),
+    }
+
+
+def test_recordings_are_summarised_and_their_table_is_kept(
+    made: Estimate, quality: pd.DataFrame, tmp_path: Path
+) -> None:
+    write_results(made, tmp_path, quality=quality)
+    found = json.loads((tmp_path / "metrics.json").read_text())["recordings"]
+    assert found["n"] == 29
+    assert found["status"] == [
+        {"status": "ok", "interviews": 27}, {"status": "partial", "interviews": 2},
+    ]  # fmt: skip
+    coverage = next(m for m in found["measures"] if m["name"] == "face_coverage")
+    assert coverage["median"] == pytest.approx(quality["face_coverage"].median())
+    cv = made.cross_validation
+    seen = quality["face_coverage"][:28].to_numpy().copy()
+    seen[0] = (seen[0] + 0.1) / 2
+    expected = stats.spearmanr(seen, np.abs(cv.predicted.mean(axis=0) - cv.observed)).statistic
+    assert found["coverage_and_error"] == {"visits": 28, "spearman_r": pytest.approx(expected)}
+    kept = pd.read_csv(tmp_path / "quality.csv")
+    assert list(kept) == ["participant_id", "session_id", "status", "seconds", "face_coverage"]
+    write_results(made, tmp_path)
+    assert not (tmp_path / "quality.csv").exists()
+
+
+def test_what_is_not_known_is_none(made: Estimate, quality: pd.DataFrame) -> None:
+    assert metrics_record(made)["recordings"] is None
+    still = metrics_record(made, quality=quality.assign(face_coverage=0.5))["recordings"]
+    assert still["coverage_and_error"] == {"visits": 28, "spearman_r": None}
+    none = metrics_record(made, quality=quality.drop(columns="face_coverage"))["recordings"]
+    assert none["coverage_and_error"] is None
+    strangers = quality.assign(participant_id="sub-999")
+    assert metrics_record(made, quality=strangers)["recordings"]["coverage_and_error"] is None
