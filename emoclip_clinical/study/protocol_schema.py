@@ -27,4 +27,12 @@ def protocol_schema() -> dict[str, Any]:
         },
         **schema["properties"],
     }
+    _allow_names_of_compositions(schema["$defs"])
     return schema
+
+
+def _allow_names_of_compositions(definitions: dict[str, Any]) -> None:
+    """Say what the model's own schema does not: a composition may be its bare name."""
+    compositions = definitions["EvaluationConfig"]["properties"]["compositions"]
+    name = definitions["CompositionConfig"]["properties"]["name"]
+    compositions["items"] = {"anyOf": [compositions["items"], name]}

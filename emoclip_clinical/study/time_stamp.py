@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.study.token_order import ordered_certificates
 
 SHA256_OID = "2.16.840.1.101.3.4.2.1"
 GRANTED = (0, 1)
@@ -167,7 +168,7 @@ def _checked_time(token: bytes, *, lock_sha256: str, root: bytes | None) -> date
     from rfc3161_client import decode_timestamp_response
 
     try:
-        response = decode_timestamp_response(token)
+        response = decode_timestamp_response(ordered_certificates(token))
     except ValueError:
         raise InputError(
             "the time stamp token is no RFC 3161 response in DER (a .tsr file, as "
@@ -197,7 +198,7 @@ def _check_signature(token: bytes, *, lock_sha256: str, root: bytes) -> None:
         certificates = x509.load_pem_x509_certificates(root)
     except ValueError:
         raise InputError("the root certificate must be PEM text") from None
-    response = decode_timestamp_response(token)
+    response = decode_timestamp_response(ordered_certificates(token))
     builder = VerifierBuilder()
     for certificate in certificates:
         builder = builder.add_root_certificate(certificate)
