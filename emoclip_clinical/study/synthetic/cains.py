@@ -43,4 +43,5 @@ def draw_cains(
         followed[:, CAINS_ITEMS.index(item)] = mixed
     own = rng.standard_normal(followed.shape)
     latent = LOADING * followed + np.sqrt(1 - LOADING**2) * own
-    return np.searchsorted(CAINS_THRESHOLDS, latent, side="right").astype(np.int64)
+    items: NDArray[np.int64] = np.searchsorted(CAINS_THRESHOLDS, latent, side="right")
+    return items.astype(np.int64)
