@@ -214,9 +214,10 @@ def _of_settings(path: Path, error: InputError | ValidationError) -> InputError:
     )
 
 
-def _block(lines: Iterable[str]) -> LiteralScalarString:
+def _block(lines: Iterable[str]) -> str:
     """Return lines as one piece of text: thousands of YAML nodes would take seconds to read."""
-    return LiteralScalarString("".join(f"{line}\n" for line in lines))
+    text: str = LiteralScalarString("".join(f"{line}\n" for line in lines))
+    return text
 
 
 def _recordings(text: str | None) -> Recordings | None:

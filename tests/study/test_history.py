@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from emoclip_clinical.study.history import read_history, record_look
 
 MOMENT = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
@@ -76,6 +78,7 @@ def test_a_line_that_a_crash_cut_short_does_not_swallow_the_next(tmp_path: Path)
     assert len(read_history(tmp_path).entries) == 2
 
 
+@pytest.mark.slow
 def test_commands_at_once_do_not_break_the_chain(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\n"

@@ -176,6 +176,7 @@ def test_numbers_that_were_edited_are_named(study: Path) -> None:
     assert mae.startswith("metrics.json: mae: ")
 
 
+@pytest.mark.slow
 def test_other_versions_are_a_note_and_bring_a_tolerance(study: Path) -> None:
     path = study / RESULT / "provenance.json"
     record = json.loads(path.read_text())
@@ -267,6 +268,7 @@ def test_two_protocols_are_compared_in_words(study: Path) -> None:
     assert compare(str(study / "protocol.lock"), str(study / "protocol.lock")).same
 
 
+@pytest.mark.slow
 def test_two_results_are_compared_in_words(study: Path) -> None:
     run_regress(open_study(study, overrides=["regression.folds=4"]), output=study / "four")
     found = compare(str(study / RESULT), str(study / "four" / "mood.total"))
