@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from emoclip_clinical.features.repooling import EMBEDDINGS, SEGMENTS, open_poole
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.exclusions import (
     EXCLUSIONS_FILE,
+    Exclusion,
+    SegmentPlaces,
     covered_segments,
     read_exclusions,
     segment_places,
@@ -68,26 +70,7 @@ def left_out_segments(study: Study, features: Path) -> LeftOut:
     places = segment_places(features)
     exclusions = read_exclusions(path, places=places, encoding=study.protocol.data.encoding)
     covered = covered_segments(exclusions, places=places)
-    warnings = []
-    usable = {
-        name: set(rows["segment"][rows["status"] == "ok"])
-        for name, rows in places.by_interview.items()
-    }
-    lost = {name: len(usable[name] & numbers) for name, numbers in covered.items()}
-    if any(lost.values()):
-        total = sum(map(len, usable.values()))
-        n_interviews = sum(n > 0 for n in lost.values())
-        warnings.append(
-            f"{sum(lost.values())} of {total} usable segments, in {n_interviews} interviews, are "
-            "left out by the protocol's exclusions"
-        )
-    shown = sum(e.estimates_shown for e in exclusions)
-    if shown:
-        warnings.append(
-            f"{shown} of {len(exclusions)} exclusions were marked while estimates were shown: they "
-            "may follow the outcome, so the result is exploratory"
-        )
-    return LeftOut(covered, tuple(warnings))
+    return LeftOut(covered, tuple(_told(exclusions, covered, places)))
 
 
 def exclusion_faults(study: Study) -> list[str]:
@@ -162,3 +145,28 @@ def _not_named(study: Study) -> tuple[str, ...]:
         f"{EXCLUSIONS_FILE} is in the study's folder, but the protocol does not name it "
         "(data.exclusions): nothing was left out",
     )
+
+
+def _told(
+    exclusions: Sequence[Exclusion], covered: Mapping[str, frozenset[int]], places: SegmentPlaces
+) -> list[str]:
+    warnings = []
+    usable = {
+        name: set(rows["segment"][rows["status"] == "ok"])
+        for name, rows in places.by_interview.items()
+    }
+    lost = {name: len(usable[name] & numbers) for name, numbers in covered.items()}
+    if any(lost.values()):
+        total = sum(map(len, usable.values()))
+        n_interviews = sum(n > 0 for n in lost.values())
+        warnings.append(
+            f"{sum(lost.values())} of {total} usable segments, in {n_interviews} interviews, are "
+            "left out by the protocol's exclusions"
+        )
+    shown = sum(e.estimates_shown for e in exclusions)
+    if shown:
+        warnings.append(
+            f"{shown} of {len(exclusions)} exclusions were marked while estimates were shown: they "
+            "may follow the outcome, so the result is exploratory"
+        )
+    return warnings

@@ -152,6 +152,8 @@ class Cohort:
         return [
             {
                 "id": mark_id(mark),
+                "onset": mark.onset,
+                "duration": mark.duration,
                 "segments": sorted(self.places.covered(mark)),
                 "reason": mark.reason,
                 "marked_at": mark.marked_at,

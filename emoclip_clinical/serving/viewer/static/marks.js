@@ -55,10 +55,12 @@ export class Marks {
   draw(marks) {
     $("marks").replaceChildren(...marks.map((mark) => {
       const rows = this.segments.filter((s) => mark.segments.includes(s.segment));
-      const [onset, end] = [rows[0].onset, Math.max(...rows.map((s) => s.onset + s.duration))];
+      const onset = mark.onset ?? rows[0].onset;
+      const end = mark.onset === null ? rows[0].onset + rows[0].duration : onset + mark.duration;
+      const several = mark.segments.length === 1 ? "" : ` (${mark.segments.length} segments)`;
       const item = document.createElement("li");
       const text = document.createElement("span");
-      text.textContent = `${clock(onset)} to ${clock(end)}: ${mark.reason}`;
+      text.textContent = `${clock(onset)} to ${clock(end)}${several}: ${mark.reason}`;
       const back = document.createElement("button");
       back.type = "button";
       back.textContent = "Take back";

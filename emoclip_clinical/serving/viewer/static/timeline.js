@@ -9,6 +9,7 @@ const MOMENTS = { top: 164, height: 14 };
 const COVERAGE = { top: 182, height: 26 };
 const HEIGHT = 232;
 const EDGE = 30;
+const NARROWEST = 0.1;
 
 export function clock(seconds) {
   const tenths = Math.round(Math.max(0, seconds) * 10);
@@ -76,7 +77,10 @@ export class Timeline {
     const [a, b] = this.chosen ?? [this.placeAt(this.time), this.placeAt(this.time)];
     const part = this.segments.slice(Math.min(a, b), Math.max(a, b) + 1);
     const onset = part[0].onset;
-    return { onset, duration: Math.max(...part.map((s) => s.onset + s.duration)) - onset, count: part.length };
+    const end = Math.max(...part.map((s) => s.onset + s.duration));
+    // Windows may overlap: all that lie in the stretch are left out, not only those chosen.
+    const touched = this.segments.filter((s) => s.onset < end - 1e-6 && s.onset + s.duration > onset + 1e-6);
+    return { onset, duration: end - onset, count: touched.length };
   }
 
   extendTo(place) {
@@ -96,6 +100,20 @@ export class Timeline {
 
   x(time) { return EDGE + (time - this.first) * this.perSecond; }
 
+  y(value) {
+    const [low, high] = this.range;
+    return SCORES.top + (SCORES.height * (high - value)) / (high - low);
+  }
+
+  // The scores' own range, since those of many classes all lie low; never so narrow that noise looks like change.
+  findRange() {
+    const values = (this.sets[this.set]?.values ?? []).flat().filter((v) => v !== null);
+    const [low, high] = values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [1, 0]);
+    const spare = Math.max(0, NARROWEST - (high - low)) / 2;
+    const down = Math.max(0, Math.floor((low - spare) * 20) / 20);
+    this.range = values.length ? [down, Math.min(1, Math.ceil((high + spare) * 20) / 20)] : [0, 1];
+  }
+
   timeAtX(x) { return Math.min(this.last, Math.max(this.first, this.first + (x - EDGE) / this.perSecond)); }
 
   draw() {
@@ -104,6 +122,7 @@ export class Timeline {
     const inner = Math.max(120, (this.width - EDGE - 8)) * this.scale;
     this.perSecond = inner / Math.max(0.1, this.last - this.first);
     const whole = inner + EDGE + 8;
+    this.findRange();
     const svg = make("svg", { width: whole, height: HEIGHT, "aria-hidden": "true" });
     this.drawAxes(svg, whole);
     this.drawQuality(svg);
@@ -118,10 +137,11 @@ export class Timeline {
   }
 
   drawAxes(svg, whole) {
-    for (const level of [0, 0.5, 1]) {
-      const y = SCORES.top + SCORES.height * (1 - level);
+    const [low, high] = this.range;
+    for (const level of [low, (low + high) / 2, high]) {
+      const y = this.y(level);
       svg.append(make("line", { class: "axis", x1: EDGE, x2: whole, y1: y, y2: y }));
-      svg.append(make("text", { x: 4, y: y + 4 }, level === 0.5 ? ".5" : String(level)));
+      svg.append(make("text", { x: 3, y: y + 4 }, String(Number(level.toFixed(3))).replace(/^0\./, ".")));
     }
     const steps = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
     const step = steps.find((s) => s * this.perSecond >= 70) ?? 7200;
@@ -155,7 +175,7 @@ export class Timeline {
       this.segments.forEach((s, i) => {
         const value = set.values[k][i];
         if (value === null || value === undefined) { before = null; return; }
-        const y = SCORES.top + SCORES.height * (1 - Math.min(1, Math.max(0, value)));
+        const y = this.y(value);
         // A line joins neighbours only: where the face was not seen, nothing is drawn.
         if (before !== null && this.segments[before].segment + 1 === s.segment) {
           path += `L${this.x(s.onset + s.duration / 2).toFixed(1)} ${y.toFixed(1)}`;
@@ -180,9 +200,10 @@ export class Timeline {
   }
 
   drawMarks(svg) {
-    const numbers = new Set(this.marks.flatMap((mark) => mark.segments));
-    for (const s of this.segments.filter((one) => numbers.has(one.segment))) {
-      const [x, width] = [this.x(s.onset), s.duration * this.perSecond];
+    for (const mark of this.marks) {
+      const rows = this.segments.filter((s) => mark.segments.includes(s.segment));
+      const x = this.x(rows[0].onset);
+      const width = this.x(Math.max(...rows.map((s) => s.onset + s.duration))) - x;
       svg.append(make("rect", { class: "left-out", x, width, y: SCORES.top, height: HEIGHT - 26 }));
       svg.append(make("line", { class: "left-out-edge", x1: x, x2: x + width, y1: SCORES.top - 2, y2: SCORES.top - 2 }));
     }
