@@ -133,7 +133,7 @@ def _coefficients(table: pd.DataFrame) -> Record:
 
 
 def _recordings(made: Estimate, quality: pd.DataFrame) -> Record:
-    counts = quality["status"].value_counts().sort_index() if "status" in quality else {}
+    counts = Counter(map(str, quality["status"].tolist() if "status" in quality else ()))
     measures = []
     for name in (c for c in QUALITY_COLUMNS if c in quality):
         values = quality[name].dropna().astype(np.float64)
@@ -142,7 +142,7 @@ def _recordings(made: Estimate, quality: pd.DataFrame) -> Record:
             measures.append({"name": name, "low": low, "median": middle, "high": high})
     return {
         "n": len(quality),
-        "status": [{"status": str(k), "interviews": int(n)} for k, n in counts.items()],
+        "status": [{"status": k, "interviews": n} for k, n in sorted(counts.items())],
         "measures": measures,
         "coverage_and_error": _coverage_and_error(made, quality),
     }
@@ -154,7 +154,8 @@ def _coverage_and_error(made: Estimate, quality: pd.DataFrame) -> Record | None:
         coverage = quality_of_visits(made.design.keys, quality).get("face_coverage")
     except InputError:
         return None
-    if coverage is None:
+    # Where the whole picture is the face, no interview has a coverage.
+    if coverage is None or coverage.isna().all():
         return None
     cv = made.cross_validation
     known = coverage.notna().to_numpy()

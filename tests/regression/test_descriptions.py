@@ -107,5 +107,8 @@ def test_what_is_not_known_is_none(made: Estimate, quality: pd.DataFrame) -> Non
     assert still["coverage_and_error"] == {"visits": 28, "spearman_r": None}
     none = metrics_record(made, quality=quality.drop(columns="face_coverage"))["recordings"]
     assert none["coverage_and_error"] is None
+    unseen = metrics_record(made, quality=quality.assign(face_coverage=np.nan))["recordings"]
+    assert unseen["coverage_and_error"] is None
+    assert {m["name"] for m in unseen["measures"]} == {"seconds"}
     strangers = quality.assign(participant_id="sub-999")
     assert metrics_record(made, quality=strangers)["recordings"]["coverage_and_error"] is None

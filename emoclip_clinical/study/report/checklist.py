@@ -6,7 +6,14 @@ paraphrased; the published checklists hold.
 
 from __future__ import annotations
 
-from emoclip_clinical.study.report.document import Cell, Links, Section, Table, number
+from emoclip_clinical.study.report.document import (
+    Cell,
+    Links,
+    Section,
+    Table,
+    capitalised,
+    number,
+)
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.methods import sample_words
 
@@ -220,7 +227,7 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
             + (" No sign of a leak." if shared == 0 else " Something is broken."),
             ("audit",),
         ),
-        ("analysis: size", f"{_capital(sample_words(record))}.", ("curve", "figures")),
+        ("analysis: size", f"{capitalised(sample_words(record))}.", ("curve", "figures")),
         (
             "analysis: calibration",
             f"Slope {number(slope)}; below 1 means that estimates are too extreme.",
@@ -239,10 +246,6 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
     text = "Questions for judging risk of bias and applicability; the judgement is the reader's."
     table = Table("probast", ("domain", "hint", "where"), made)
     return Section("probast", "PROBAST+AI hints", (text,), tables=(table,))
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _regression(result: ResultFolder) -> Record:

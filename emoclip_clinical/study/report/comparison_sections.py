@@ -12,9 +12,9 @@ from emoclip_clinical.study.report.document import (
     Section,
     Span,
     Table,
-    chance,
     listed,
     number,
+    p_phrase,
 )
 from emoclip_clinical.study.report.folder import Record
 
@@ -105,8 +105,9 @@ def quality_alone(record: Record) -> Section:
         else "is no more than permuted ratings may give by chance"
     )
     text = (
-        f"{listed(found['names'])} alone reach r = {number(alone['pearson_pooled'])}, which "
-        f"{verdict}" + ("." if p is None else f" (p = {chance(p)}).")
+        f"Recording quality alone ({listed(found['names'])}) reaches "
+        f"r = {number(alone['pearson_pooled'])}, which {verdict}"
+        + ("." if p is None else f" ({p_phrase(p)}).")
     )
     return Section("quality-alone", title, (text,), tables=(_against("quality_alone", found),))
 

@@ -222,6 +222,21 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
+def p_phrase(p: float) -> str:
+    """Say a p value inside a sentence.
+
+    >>> p_phrase(0.04), p_phrase(0.0001)
+    ('p = 0.040', 'p below 0.001')
+    """
+    shown = chance(p)
+    return f"p {shown}" if shown.startswith("below") else f"p = {shown}"
+
+
+def capitalised(text: str) -> str:
+    """Begin a sentence with a capital letter; the rest stays."""
+    return text[:1].upper() + text[1:]
+
+
 def span(low: float | None, high: float | None, digits: int = 2) -> str:
     """Show an interval, or say that there is none."""
     if low is None or high is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
-from emoclip_clinical.study.report.document import Section, listed, number
+from emoclip_clinical.study.report.document import Section, capitalised, listed, number
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.result_sections import SCHEMES
 from emoclip_clinical.study.report.sentences import percent, scale_source, within_folds
@@ -194,7 +194,7 @@ def _around(record: Record) -> str:
     if record["subgroups"]:
         parts.append("errors are given by subgroup of ten participants or more")
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else "No covariate was compared with the video."
+    return f"{capitalised(text)}." if text else "No covariate was compared with the video."
 
 
 def _software(provenance: Record) -> str:

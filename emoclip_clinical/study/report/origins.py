@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from emoclip_clinical.study.report.document import Section, Table
+from emoclip_clinical.study.report.document import Section, Table, capitalised
 from emoclip_clinical.study.report.folder import Record
 
 LEFT_OUT = "(a file's name, left out)"
@@ -33,7 +33,7 @@ def standing(provenance: Record) -> Section:
     )
     looks = found.get("earlier_looks")
     count = len(looks) if isinstance(looks, Sequence) and not isinstance(looks, str) else looks
-    text = [statement]
+    text = [capitalised(statement)]
     if isinstance(count, int):
         text.append(f"Earlier looks at the ratings of this target that are recorded: {count}.")
     differences = found.get("differences") or ()

@@ -10,6 +10,7 @@ from emoclip_clinical.study.report.document import (
     Section,
     Span,
     Table,
+    capitalised,
     listed,
     number,
 )
@@ -42,8 +43,8 @@ _MEASURES = {
     "tracked_share": ("share of the time the face was followed", 2),
     "FaceRectHeight": ("height of the face, pixels", 0),
     "FaceScore": ("score of the face detector", 2),
-    "sharpness": ("sharpness", 2),
-    "brightness": ("brightness", 2),
+    "sharpness": ("sharpness", 0),
+    "brightness": ("brightness", 0),
 }
 
 
@@ -177,7 +178,7 @@ def _method(record: Record) -> str:
     names = listed(cv["confounds_removed"])
     removed = f", {names} removed" if names else ""
     return (
-        f"{info.title[0].upper()}{info.title[1:]} on {what}{removed}; {SCHEMES[cv['scheme']]}, "
+        f"{capitalised(info.title)} on {what}{removed}; {SCHEMES[cv['scheme']]}, "
         f"{cv['folds']} folds, {cv['repeats']} times; no participant stands on both sides of a "
         "split. Intervals of the errors resample participants and keep the fitted models: they "
         "are narrower than the uncertainty of the method."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emoclip_clinical.regression.scales import Scale, scales
-from emoclip_clinical.study.report.document import chance, number, span
+from emoclip_clinical.study.report.document import number, p_phrase, span
 from emoclip_clinical.study.report.folder import Record
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
@@ -67,7 +67,7 @@ def result_sentence(record: Record) -> str:
         else "no more than permuted ratings may give by chance"
     )
     tested = "; the latter is " if where else ": "
-    return f"{text}{tested}{verdict} (permutation p = {chance(p)})."
+    return f"{text}{tested}{verdict} (permutation {p_phrase(p)})."
 
 
 def limit_sentences(record: Record) -> tuple[str, ...]:

@@ -297,7 +297,7 @@ def test_undefined_numbers_are_said(change: Callable[..., Path]) -> None:
     ("p", "said"),
     [
         (0.3, "no more than permuted ratings may give by chance (permutation p = 0.300)"),
-        (0.0001, "more than permuted ratings give by chance (permutation p = below 0.001)"),
+        (0.0001, "more than permuted ratings give by chance (permutation p below 0.001)"),
         (None, "whether that is more than chance was not tested"),
     ],
 )
