@@ -68,9 +68,9 @@ def write_protocol(path: Path) -> None:
     schema = Protocol.model_json_schema()
     lines = [
         "# The protocol\n",
-        "Every key may be left out. Unknown keys are refused. `--set section.key=value` overrides one"
-        " for a command; `extends: NAME` begins with another protocol. Editors check a protocol by the"
-        " JSON Schema that `emoclip-clinical protocol schema` writes.\n",
+        "Every key may be left out. Unknown keys are refused. `--set section.key=value` overrides"
+        " one for a command; `extends: NAME` begins with another protocol. Editors check a protocol"
+        " by the JSON Schema that `emoclip-clinical protocol schema` writes.\n",
     ]
     own = {k: v for k, v in schema["properties"].items() if _reference(v) is None}
     lines += ["## At the top\n", *_keys(own, schema, ""), ""]
