@@ -8,7 +8,8 @@ fast as trained ones. Segments overlap by half.
    JPEG file; each segment loads its frames with PIL, prepares them, and encodes them one by one in
    float32; what two segments share is encoded twice. `--official-minutes` says for how much of the
    interview this is done; the rest is extrapolated in proportion.
-2. *Ours*: `extract` with its default settings and whole frames.
+2. *Ours*: `extract` with its default settings (or another `--precision`) and whole frames; the
+   cosine of each segment's embedding to the official one is stated.
 3. *The lower bound*: bare decoding, preparing and encoding of the frames that are needed, each
    measured alone on one core, summed and divided by the number of cores; on a GPU, the slower of
    decoding (over the cores) and encoding.
@@ -25,6 +26,7 @@ import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -37,7 +39,7 @@ from emoclip_clinical.core.config import ModelConfig, TowerConfig
 from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.core.model import build_model
 from emoclip_clinical.core.threads import each_thread_alone, usable_cores
-from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.config import ExtractionConfig, Precision
 from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.records import PromptSet
@@ -137,7 +139,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--official-minutes", type=float, default=1.0)
     parser.add_argument("--face-video", type=Path)
-    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--precision", default="auto", choices=get_args(Precision))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--videos", type=int, default=0, help="copies; 0: 1, or 16 on a GPU")
     arguments = parser.parse_args()
@@ -203,6 +205,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         "videos": n_videos,
         "device": torch.cuda.get_device_name() if on_gpu else f"{cores} cores",
         "precision": precision,
+        "precision_check": described["precision_check"],
         "official_seconds": round(extrapolated, 1),
         "official_measured_minutes": official_minutes,
         "ours_seconds": round(ours, 1),

@@ -19,7 +19,7 @@ from emoclip_clinical.features.quality_config import QualityConfig
 
 _PATHS = ("yunet_weights", "reference_folder", "boxes_folder")
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 PositiveSeconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -133,7 +133,8 @@ class ExtractionConfig(BaseModel):
     )
     precision: Precision = Field(
         default="auto",
-        description="What the image tower computes with: float32, bfloat16, or auto: bfloat16 "
+        description="What the image tower computes with: float32, bfloat16, int8 (on a CPU; the "
+        "run is refused where it does not agree with float32 on real frames), or auto: bfloat16 "
         "where the device has it and it agrees with float32 on real frames.",
     )
     compile_model: bool = Field(
@@ -163,7 +164,7 @@ class ExtractionConfig(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> ExtractionConfig:
-        needs = {
+        faults = {
             "face 'precomputed' needs boxes_folder, a folder of <interview>.csv": (
                 self.face == "precomputed" and self.boxes_folder is None
             ),
@@ -173,10 +174,13 @@ class ExtractionConfig(BaseModel):
             "patient 'reference' needs reference_folder, a folder of pictures": (
                 self.patient == "reference" and self.reference_folder is None
             ),
+            "precision 'int8' is not computed by torch: compile_model must be false": (
+                self.precision == "int8" and self.compile_model
+            ),
         }
-        missing = [text for text, wanted in needs.items() if wanted]
-        if missing:
-            raise ValueError("; ".join(missing))
+        found = [text for text, wrong in faults.items() if wrong]
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
     def located(self, folder: Path) -> ExtractionConfig:

@@ -275,14 +275,11 @@ class ExtractionRun:
         return warnings
 
     def _features_json(self, cards: Sequence[PartCard], names: Sequence[str]) -> dict[str, object]:
-        config, precision = self._setup.config, self._setup.precision
+        config = self._setup.config
         return {
             **self._description,
             # Beside the settings and not among them: none of these changes a part.
-            "precision_check": {
-                "smallest_cosine": precision.smallest_cosine,
-                "reason": precision.reason,
-            },
+            "precision_check": self._setup.precision.to_json(),
             "training_people": self._embedder.card.get("training_people"),
             "settings_hash": self._settings_hash,
             "pooling": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.config import Precision
 from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
 from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.records import InputError
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
@@ -19,8 +20,28 @@ if TYPE_CHECKING:
 SMALLEST_COSINE = 0.999
 """Of a frame's bfloat16 vector to its float32 vector."""
 
-_CHECKED_FRAMES = 8
-_TRIED_INTERVIEWS = 5
+MEAN_COSINE_INT8, SMALLEST_COSINE_INT8 = 0.999, 0.99
+"""Of frames' int8 vectors to their float32 vectors: the mean, and that of each frame."""
+
+_CHECKED_FRAMES = 32
+_FRAMES_PER_INTERVIEW = 8
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near vectors of one precision are to those of float32, on real frames.
+
+    Attributes
+    ----------
+    mean_cosine, smallest_cosine : float
+        Over the frames, rounded to six digits.
+    n_frames : int
+        How many frames were encoded both ways.
+    """
+
+    mean_cosine: float
+    smallest_cosine: float
+    n_frames: int
 
 
 @dataclass(frozen=True)
@@ -30,26 +51,40 @@ class PrecisionChoice:
     Attributes
     ----------
     precision : str
-        ``float32`` or ``bfloat16``.
-    smallest_cosine : float or None
-        Of bfloat16 to float32 over real frames, rounded to six digits; None where not measured.
+        ``float32``, ``bfloat16`` or ``int8``.
+    nearness : Nearness or None
+        Of the faster precision to float32; None where not measured.
     reason : str
         In words.
     """
 
     precision: str
-    smallest_cosine: float | None
+    nearness: Nearness | None
     reason: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return what features.json holds of the check."""
+        measured = (
+            {"mean_cosine": None, "smallest_cosine": None, "n_frames": 0}
+            if self.nearness is None
+            else asdict(self.nearness)
+        )
+        return {**measured, "reason": self.reason}
 
 
 def choose_precision(
     embedder: Embedder, interviews: Sequence[Interview], *, wanted: Precision, stall_seconds: float
 ) -> PrecisionChoice:
-    """Choose between float32 and bfloat16.
+    """Choose what the image tower computes with.
 
     ``auto`` takes bfloat16 where the device has it in hardware and where it agrees with float32
-    on real frames: the first ones of the first interview, in order of key, that can be read. Speed
-    is not measured: a choice that depends on how busy the machine is could not be repeated.
+    on real frames. Speed is not measured: a choice that depends on how busy the machine is could
+    not be repeated. ``int8`` must agree with float32 on the same frames, too: how much is lost
+    follows from the weights, and some towers have channels that eight bits can not hold beside
+    the others.
+
+    The frames are one a second from the beginnings of interviews that lie evenly in the order of
+    keys; 32 of them where the cohort has as many.
 
     Parameters
     ----------
@@ -66,29 +101,68 @@ def choose_precision(
     -------
     PrecisionChoice
         What to use.
+
+    Raises
+    ------
+    InputError
+        If int8 was asked for and can not be computed here, or does not agree with float32.
     """
     if embedder.precision != "float32":
         return PrecisionChoice(
             embedder.precision if wanted == "auto" else wanted, None, "the model was loaded with it"
         )
+    if wanted == "int8":
+        return _int8(_nearness(embedder, "int8", interviews, stall_seconds=stall_seconds))
     if wanted != "auto":
         return PrecisionChoice(wanted, None, "asked for")
     if not embedder.has_fast_bfloat16:
         return PrecisionChoice("float32", None, "the device has no bfloat16 hardware")
-    frames = _real_frames(embedder, interviews, stall_seconds=stall_seconds)
-    if frames is None:
+    return _auto(_nearness(embedder, "bfloat16", interviews, stall_seconds=stall_seconds))
+
+
+def _auto(nearness: Nearness | None) -> PrecisionChoice:
+    if nearness is None:
         return PrecisionChoice("float32", None, "no frame to check bfloat16 on")
-    cosine = smallest_cosine(
-        embedder.encode_prepared(frames),
-        embedder.variant(precision="bfloat16").encode_prepared(frames),
+    # Asked this way round, no NaN passes.
+    if not nearness.smallest_cosine >= SMALLEST_COSINE:
+        return PrecisionChoice(
+            "float32", nearness, f"bfloat16 is further off than {SMALLEST_COSINE}"
+        )
+    return PrecisionChoice("bfloat16", nearness, "the device has it, and it agrees with float32")
+
+
+def _int8(nearness: Nearness | None) -> PrecisionChoice:
+    if nearness is None:
+        return PrecisionChoice("int8", None, "asked for; no interview has a frame to check it on")
+    enough = (
+        nearness.mean_cosine >= MEAN_COSINE_INT8
+        and nearness.smallest_cosine >= SMALLEST_COSINE_INT8
     )
-    if cosine < SMALLEST_COSINE:
-        return PrecisionChoice("float32", cosine, f"bfloat16 is further off than {SMALLEST_COSINE}")
-    return PrecisionChoice("bfloat16", cosine, "the device has it, and it agrees with float32")
+    if not enough:
+        raise InputError(
+            "precision int8 must agree with float32 on this study's own frames: wanted a mean "
+            f"cosine of at least {MEAN_COSINE_INT8} and none below {SMALLEST_COSINE_INT8}, got "
+            f"{nearness.mean_cosine} and {nearness.smallest_cosine} over {nearness.n_frames} "
+            "frames; set extraction.precision to float32"
+        )
+    return PrecisionChoice("int8", nearness, "asked for, and it agrees with float32")
 
 
-def smallest_cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the smallest cosine between rows of equal number, rounded to six digits.
+def _nearness(
+    embedder: Embedder, precision: str, interviews: Sequence[Interview], *, stall_seconds: float
+) -> Nearness | None:
+    # What the device or the tower can not do is refused before any video is read.
+    variant = embedder.variant(precision=precision)
+    frames = _real_frames(embedder, interviews, stall_seconds=stall_seconds)
+    if not frames:
+        return None
+    pictures = np.stack(frames)
+    found = cosines(embedder.encode_prepared(pictures), variant.encode_prepared(pictures))
+    return Nearness(round(float(found.mean()), 6), round(float(found.min()), 6), len(frames))
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row to the other array's row.
 
     Parameters
     ----------
@@ -97,18 +171,26 @@ def smallest_cosine(first: np.ndarray, second: np.ndarray) -> float:
 
     Returns
     -------
-    float
+    float64 ndarray of shape (n,)
         In [-1, 1].
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return round(float(((a * b).sum(axis=1) / norms).min()), 6)
+    found: np.ndarray = (a * b).sum(axis=1) / norms
+    return found
 
 
 def _real_frames(
     embedder: Embedder, interviews: Sequence[Interview], *, stall_seconds: float
-) -> np.ndarray | None:
-    for interview in interviews[:_TRIED_INTERVIEWS]:
+) -> list[np.ndarray]:
+    n = len(interviews)
+    step = max(1, n * _FRAMES_PER_INTERVIEW // _CHECKED_FRAMES)
+    spread = [interview for first in range(step) for interview in interviews[first::step]]
+    each = max(_FRAMES_PER_INTERVIEW, -(-_CHECKED_FRAMES // max(1, n)))
+    pictures: list[np.ndarray] = []
+    for interview in spread:
+        if len(pictures) >= _CHECKED_FRAMES:
+            break
         sampler = VideoSampler(
             interview.path,
             sample_fps=1.0,
@@ -117,12 +199,11 @@ def _real_frames(
         )
         try:
             with BackgroundSampler(sampler, stall_seconds=stall_seconds) as frames:
-                pictures = [
+                pictures += [
                     embedder.prepare(frame.image)
-                    for _, frame in zip(range(_CHECKED_FRAMES), frames, strict=False)
+                    for _, frame in zip(range(each), frames, strict=False)
                 ]
         except UnreadableVideoError:
             # Its reason comes into interviews.parquet when its turn comes.
             continue
-        return np.stack(pictures)
-    return None
+    return pictures[:_CHECKED_FRAMES]

@@ -79,7 +79,7 @@ def test_bfloat16_is_near_float32_and_is_only_in_the_image_tower(tmp_path: Path)
     assert not np.array_equal(exact.encode_clips(clips), fast.encode_clips(clips))
     assert fast.encode_clips(clips).dtype == np.float32
     np.testing.assert_array_equal(exact.encode_text(["a smile"]), fast.encode_text(["a smile"]))
-    with pytest.raises(InputError, match="float32 or bfloat16, got 'float16'"):
+    with pytest.raises(InputError, match="float32, bfloat16 or int8, got 'float16'"):
         load_model(folder, device="cpu", precision="float16")
 
 

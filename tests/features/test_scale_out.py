@@ -19,7 +19,7 @@ from emoclip_clinical.core.model import build_model
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.interviews import Interview
-from emoclip_clinical.features.precision import choose_precision, smallest_cosine
+from emoclip_clinical.features.precision import choose_precision, cosines
 from emoclip_clinical.features.scale_out import ScaleOut, parse_scale
 from emoclip_clinical.features.shards import Shard, parse_shard
 from emoclip_clinical.records import InputError, InterviewKey, PromptSet
@@ -216,9 +216,10 @@ class TestPrecision:
             model.variant(precision="bfloat16").encode_prepared(frames),
             twin.encode_prepared(frames),
         )
-        assert choice.smallest_cosine is not None
-        assert choice.precision == ("bfloat16" if choice.smallest_cosine >= 0.999 else "float32")
-        # The first video that can be read decides; with none, nothing is risked.
+        assert choice.nearness is not None
+        near = choice.nearness.smallest_cosine >= 0.999
+        assert choice.precision == ("bfloat16" if near else "float32")
+        # What can be read decides; with nothing to read, nothing is risked.
         broken = Interview(InterviewKey("sub-"), tmp_path / "missing.mp4")
         assert self.choose(model, [broken, *interviews]) == choice
         assert self.choose(model, [broken]).precision == "float32"
@@ -244,4 +245,4 @@ class TestPrecision:
         assert written["model"]["precision"] == "bfloat16"
         near = np.stack(pd.read_parquet(tmp_path / "embeddings.parquet")["embedding"])
         assert not np.array_equal(exact, near)
-        assert smallest_cosine(exact, near) > 0.99
+        assert cosines(exact, near).min() > 0.99
