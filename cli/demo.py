@@ -30,7 +30,8 @@ def command(
     small: Annotated[
         bool,
         typer.Option(
-            "--small", help="In miniature, half a minute: for trying commands; figures mean nothing."
+            "--small",
+            help="In miniature, half a minute: for trying commands; figures mean nothing.",
         ),
     ] = False,
     workers: Annotated[

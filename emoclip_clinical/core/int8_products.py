@@ -9,7 +9,7 @@ it, and a token with huge values costs the others no accuracy (Dettmers et al. 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +37,24 @@ class _Product:
     output: str
 
 
-def use_int8_products(network: onnx.ModelProto) -> int:
+def product_rows(network: onnx.ModelProto) -> list[str]:
+    """Return the names of the rows that go into the products `use_int8_products` changes."""
+    constants = _constants(network)
+    found = (_product(node, constants) for node in network.graph.node)
+    return list(dict.fromkeys(product.rows for product in found if product is not None))
+
+
+def use_int8_products(network: onnx.ModelProto, *, largest_values: Mapping[str, np.ndarray]) -> int:
     """Change a network in place.
 
     Parameters
     ----------
     network : ModelProto
         In opset `OPSET`, in float32, with its weights.
+    largest_values : mapping of str to ndarray of shape (k,)
+        For each of `product_rows`, the largest absolute value of each column. A column of large
+        values is made smaller and its weights larger in proportion, so that both lose as little
+        as the other (Xiao et al. 2023, arXiv 2211.10438, with their alpha of 0.5).
 
     Returns
     -------
@@ -51,30 +62,54 @@ def use_int8_products(network: onnx.ModelProto) -> int:
         How many products were changed.
     """
     graph = network.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants = _constants(network)
+    products = [_product(node, constants) for node in graph.node]
+    balances = _balances([p for p in products if p is not None], largest_values)
     nodes: list[onnx.NodeProto] = []
     tensors = list(_common_tensors())
     seen: set[str] = set()
-    n_products = 0
-    for node in graph.node:
-        product = _product(node, constants)
+    for number, (node, product) in enumerate(zip(graph.node, products, strict=True)):
         if product is None:
             nodes.append(node)
             continue
+        balance = balances[product.rows]
         if product.rows not in seen:
             # Queries, keys and values are products of the same rows.
             seen.add(product.rows)
             nodes += _integer_rows(product.rows)
-        nodes += _integer_product(product, number=n_products)
-        tensors += _integer_weights(product.weights, number=n_products)
-        n_products += 1
+            tensors.append(numpy_helper.from_array(1 / balance, _balance(product.rows)))
+        nodes += _integer_product(product, number=number)
+        tensors += _integer_weights(product.weights * balance[:, None], number=number)
     used = {name for node in nodes for name in node.input}
     kept = [t for t in [*graph.initializer, *tensors] if t.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
     network.opset_import.append(helper.make_opsetid(_RUNTIME, 1))
-    return n_products
+    return sum(product is not None for product in products)
+
+
+def _balances(
+    products: Sequence[_Product], largest_values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return, for each rows, what its columns are divided by and their weights multiplied with."""
+    weights: dict[str, np.ndarray] = {}
+    for product in products:
+        largest = np.abs(product.weights).max(axis=1)
+        weights[product.rows] = np.maximum(largest, weights.get(product.rows, 0.0))
+    balances = {}
+    for rows, largest in weights.items():
+        values = largest_values[rows]
+        # What was silent there may speak up later, and must not be blown up then.
+        values = np.maximum(values, np.median(values))
+        sound = (values > 0) & (largest > 0)
+        ratio = np.divide(values, largest, out=np.ones_like(values), where=sound)
+        balances[rows] = np.sqrt(ratio).astype(np.float32)
+    return balances
+
+
+def _constants(network: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    return {tensor.name: tensor for tensor in network.graph.initializer}
 
 
 def _product(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> _Product | None:
@@ -110,15 +145,16 @@ def _common_tensors() -> Iterator[onnx.TensorProto]:
 
 def _integer_rows(rows: str) -> list[onnx.NodeProto]:
     """Turn rows into integers 1 to 255, with 128 for zero, and a scale for each."""
-    size, largest, safe, scaled = (
-        f"{rows}_int8_{step}" for step in ("size", "largest", "safe", "scaled")
+    balanced, size, largest, safe, scaled = (
+        f"{rows}_int8_{step}" for step in ("balanced", "size", "largest", "safe", "scaled")
     )
     return [
-        helper.make_node("Abs", [rows], [size]),
+        helper.make_node("Mul", [rows, _balance(rows)], [balanced]),
+        helper.make_node("Abs", [balanced], [size]),
         helper.make_node("ReduceMax", [size, _LAST_AXIS], [largest], keepdims=1),
         helper.make_node("Max", [largest, _TINY], [safe]),
         helper.make_node("Mul", [safe, _STEP], [_scales(rows)]),
-        helper.make_node("Div", [rows, _scales(rows)], [scaled]),
+        helper.make_node("Div", [balanced, _scales(rows)], [scaled]),
         helper.make_node("QuantizeLinear", [scaled, _ONE, _ZERO_POINT], [_integers(rows)]),
     ]
 
@@ -162,3 +198,7 @@ def _integers(rows: str) -> str:
 
 def _scales(rows: str) -> str:
     return f"{rows}_int8_scales"
+
+
+def _balance(rows: str) -> str:
+    return f"{rows}_int8_balance"

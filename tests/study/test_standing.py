@@ -8,6 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.study.checks import validate_study
+from emoclip_clinical.study.freezing import add_stamp, freeze
+from emoclip_clinical.study.history import read_history
 from tests.study.locked_study import (
     MOMENT,
     PEOPLE,
@@ -17,11 +22,6 @@ from tests.study.locked_study import (
     standing_of,
     write_ratings,
 )
-
-from emoclip_clinical.records import InputError
-from emoclip_clinical.study.checks import validate_study
-from emoclip_clinical.study.freezing import add_stamp, freeze
-from emoclip_clinical.study.history import read_history
 
 MATCHES = "matches the lock; no earlier look recorded in this folder"
 
