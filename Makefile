@@ -9,12 +9,12 @@ TESTS ?= tests
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := emoclip_clinical cli protocols tests benchmarks
+SOURCES := emoclip_clinical cli protocols tests benchmarks docs
 
 # One thread a process: the tests run side by side, and OpenMP's threads would fight for the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types layers pytest quick wheel clean
+.PHONY: demo test lint types layers pytest quick docs wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/emoclip-clinical demo $(STUDY)
@@ -37,11 +37,14 @@ pytest: $(VENV)/installed-dev
 quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(TESTS)
 
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 wheel: $(VENV)/installed-dev
 	$(BIN)/python -m build --outdir dist
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: Python 3.11 or newer is needed, and there is no $(PYTHON) here; name one with PYTHON=..." >&2; exit 2; }

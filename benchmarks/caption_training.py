@@ -1,6 +1,6 @@
 """Do captions teach what class names do not? On the synthetic clips, over several seeds.
 
-    python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/caption_training.csv
+    python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/measured/caption_training.csv
 
 Each seed draws clips of its own and holds out three of the eleven classes: no training clip shows
 them, alone or in a compound, and no compound is trained on at all. From the same clips and the
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("docs/caption_training.csv"))
+    parser.add_argument("--output", type=Path, default=Path("docs/measured/caption_training.csv"))
     options = parser.parse_args()
     done = {int(row["seed"]) for row in read_rows(options.output)}
     waiting = [seed for seed in range(options.seeds) if seed not in done]

@@ -1,6 +1,6 @@
 """The demo over many seeds, with the trait's effect on the face on and off.
 
-    python benchmarks/demo_seeds.py --seeds 20 --jobs 2 --output docs/demo_seeds.csv
+    python benchmarks/demo_seeds.py --seeds 20 --jobs 2 --output docs/measured/demo_seeds.csv
 
 Each seed draws a study of its own (clips, cohort, interviews), trains, judges held-out clips,
 extracts and regresses; then the same seed's cohort is drawn once more with effect 0 and taken
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("docs/demo_seeds.csv"))
+    parser.add_argument("--output", type=Path, default=Path("docs/measured/demo_seeds.csv"))
     options = parser.parse_args()
     done = {int(row["seed"]) for row in read_rows(options.output)}
     waiting = [seed for seed in range(options.seeds) if seed not in done]
