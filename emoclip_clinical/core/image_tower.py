@@ -118,14 +118,14 @@ class ImageTower:
     def _int8(self) -> Int8Tower:
         """Made once, however often the variant is asked for: it takes seconds."""
         # Most runs do without, and need not wait for its packages.
+        from emoclip_clinical.core.int8_calibration import drawn_pictures
         from emoclip_clinical.core.int8_tower import Int8Tower
 
         # Attention that is asked for gradients takes the way that can be written down as ONNX.
         visual = copy.deepcopy(_visual(self._model)).requires_grad_(True)
         alone = _with_visual(self._model, visual)
-        return Int8Tower(
-            _FramesOnly(alone.clip), image_size_pixels=self._preprocessing.image_size_pixels
-        )
+        drawn = torch.from_numpy(drawn_pictures(self._preprocessing.image_size_pixels))
+        return Int8Tower(_FramesOnly(alone.clip), pictures=normalise(drawn, self._preprocessing))
 
 
 class _FramesOnly(nn.Module):

@@ -4,7 +4,8 @@ A product of rows with constant weights becomes one of integers, whose exact res
 Weights get one scale a column and keep seven bits, so that no processor's 16-bit sums of two
 products overflow. Each row gets a scale of its own: what else is in the batch changes no bit of
 it, and a token with huge values costs the others no accuracy (Dettmers et al. 2022, arXiv
-2208.07339, call it vector-wise). Everything else stays in float32.
+2208.07339, call it vector-wise). Channels with huge values are balanced against their weights.
+Everything else stays in float32.
 """
 
 from __future__ import annotations

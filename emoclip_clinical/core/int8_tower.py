@@ -11,7 +11,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from emoclip_clinical.core.int8_products import OPSET, use_int8_products
+from emoclip_clinical.core.int8_calibration import largest_values
+from emoclip_clinical.core.int8_products import OPSET, product_rows, use_int8_products
 from emoclip_clinical.records import InputError
 
 _INPUT, _OUTPUT = "pictures", "vectors"
@@ -26,8 +27,9 @@ class Int8Tower:
     ----------
     encode_frames : Module
         Maps float32 pictures of shape (n, 3, s, s) to vectors of shape (n, d), on the CPU.
-    image_size_pixels : int
-        Side s.
+    pictures : Tensor of shape (m, 3, s, s)
+        What is to be expected, two at least: how the range of eight bits is shared out among the
+        values of a layer follows from them.
 
     Raises
     ------
@@ -35,13 +37,17 @@ class Int8Tower:
         If the tower can not be translated, or holds no product of matrices.
     """
 
-    def __init__(self, encode_frames: nn.Module, *, image_size_pixels: int) -> None:
-        network = _network(encode_frames, image_size_pixels=image_size_pixels)
-        if use_int8_products(network) == 0:
+    def __init__(self, encode_frames: nn.Module, *, pictures: Tensor) -> None:
+        network = _network(encode_frames, pictures[:2])
+        rows = product_rows(network)
+        if not rows:
             raise InputError(
                 "precision int8 is for towers with matrix products, and this image tower has "
                 "none: use float32"
             )
+        use_int8_products(
+            network, largest_values=largest_values(network, pictures.numpy(), names=rows)
+        )
         options = onnxruntime.SessionOptions()
         # Threads with a batch each do not wait for one another; see `each_thread_alone`.
         options.intra_op_num_threads = 1
@@ -59,8 +65,7 @@ class Int8Tower:
         return torch.from_numpy(np.concatenate(parts))
 
 
-def _network(encode_frames: nn.Module, *, image_size_pixels: int) -> onnx.ModelProto:
-    pictures = torch.zeros((2, 3, image_size_pixels, image_size_pixels))
+def _network(encode_frames: nn.Module, pictures: Tensor) -> onnx.ModelProto:
     file = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.enable_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from emoclip_clinical import Embedder, InputError, load_model
 from emoclip_clinical.core.checkpoint import save_checkpoint
 from emoclip_clinical.core.config import ModelConfig, TowerConfig
 from emoclip_clinical.core.image_tower import ImageTower
-from emoclip_clinical.core.int8_products import OPSET, use_int8_products
+from emoclip_clinical.core.int8_calibration import drawn_pictures, largest_values
+from emoclip_clinical.core.int8_products import OPSET, product_rows, use_int8_products
 from emoclip_clinical.core.int8_tower import Int8Tower
 from emoclip_clinical.core.model import build_model
 
@@ -51,6 +53,8 @@ TOWERS: dict[str, dict[str, Any]] = {
     },
 }
 
+MATMUL = helper.make_node("MatMul", ["x", "w"], ["y"])
+
 
 def _config(kind: str) -> ModelConfig:
     tower = TowerConfig(name=kind, definition=TOWERS[kind], pretrained="none")
@@ -72,7 +76,13 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first * second).sum(axis=1) / norms
 
 
-def _by_hand(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _by_hand(rows: np.ndarray, weights: np.ndarray, largest_values: np.ndarray) -> np.ndarray:
+    rows, weights = rows.astype(float), weights.astype(float)
+    middle = np.median(largest_values)
+    for k, largest in enumerate(largest_values):
+        balance = np.float32(np.sqrt(max(largest, middle) / abs(weights[k]).max()))
+        rows[:, k] /= balance
+        weights[k] *= balance
     out = np.zeros((len(rows), weights.shape[1]))
     for i, row in enumerate(rows):
         row_scale = max(abs(row).max() / 127, 1e-37)
@@ -87,18 +97,23 @@ def _by_hand(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _run(
-    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], x: np.ndarray
+    node: onnx.NodeProto,
+    constants: dict[str, np.ndarray],
+    x: np.ndarray,
+    *,
+    largest_values: np.ndarray,
 ) -> np.ndarray:
     floats = onnx.TensorProto.FLOAT
     graph = helper.make_graph(
-        nodes,
+        [node],
         "products",
         [helper.make_tensor_value_info("x", floats, ["n", x.shape[1]])],
         [helper.make_tensor_value_info("y", floats, ["n", "m"])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    assert use_int8_products(network) == 1
+    assert product_rows(network) == ["x"]
+    use_int8_products(network, largest_values={"x": largest_values})
     session = onnxruntime.InferenceSession(
         network.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -108,37 +123,83 @@ def _run(
 
 def test_products_are_those_of_integers_by_hand() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(7, 64)).astype(np.float32)
+    x = rng.normal(size=(6, 64)).astype(np.float32)
     weights = rng.normal(size=(64, 5)).astype(np.float32)
     x[1], weights[:, 2] = 0, 0
-    # The largest sums there can be: a processor that keeps pairs in 16 bits must not clip them.
-    x[2], weights[:, 3], weights[:, 4] = 3, 2, -2
     x[3] *= 1e6
-    expected = _by_hand(x, weights)
-    found = _run([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weights}, x)
-    largest = abs(expected).max(axis=1, keepdims=True) + 1e-30
-    np.testing.assert_allclose(found / largest, expected / largest, atol=1e-6)
+    largest_values = rng.exponential(size=64).astype(np.float32)
+    expected = _by_hand(x, weights, largest_values)
+    found = _run(MATMUL, {"w": weights}, x, largest_values=largest_values)
+    unit = abs(expected).max(axis=1, keepdims=True) + 1e-30
+    np.testing.assert_allclose(found / unit, expected / unit, atol=1e-6)
     assert not found[1].any()
     assert not found[:, 2].any()
-    np.testing.assert_allclose(found[2, 3:], [384, -384], rtol=1e-6)
 
     bias = rng.normal(size=5).astype(np.float32)
     gemm = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
     constants = {"w": np.ascontiguousarray(weights.T), "b": bias}
-    biased = _run([gemm], constants, x)
-    np.testing.assert_allclose(biased / largest, (expected + bias) / largest, atol=1e-6)
+    biased = _run(gemm, constants, x, largest_values=largest_values)
+    np.testing.assert_allclose(biased / unit, (expected + bias) / unit, atol=1e-6)
+
+
+def test_the_largest_sums_that_there_can_be_are_not_clipped() -> None:
+    # Where a processor keeps sums of pairs in 16 bits, full eight-bit weights would be.
+    x = np.array([[3.0], [-3.0]], dtype=np.float32).repeat(256, axis=1)
+    weights = np.array([[2.0, -2.0]], dtype=np.float32).repeat(256, axis=0)
+    found = _run(MATMUL, {"w": weights}, x, largest_values=np.ones(256, dtype=np.float32))
+    expected = 3 * 2 * 256 * np.array([[1, -1], [-1, 1]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_row_with_huge_values_costs_the_others_nothing() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(4, 64)).astype(np.float32)
     weights = rng.normal(size=(64, 32)).astype(np.float32)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    alone = _run(nodes, {"w": weights}, x[:3])
+    usual = np.full(64, 3, dtype=np.float32)
+    alone = _run(MATMUL, {"w": weights}, x[:3], largest_values=usual)
     x[3] *= 1000
-    beside = _run(nodes, {"w": weights}, x)
+    beside = _run(MATMUL, {"w": weights}, x, largest_values=usual)
     np.testing.assert_array_equal(beside[:3], alone)
     assert _cosines(beside, x @ weights).min() > 0.999
+
+
+def test_a_column_with_huge_values_costs_little_where_it_is_known() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(50, 64)).astype(np.float32)
+    weights = rng.normal(size=(64, 32)).astype(np.float32)
+    x[:, 5] += 1000
+    weights[5] /= 1000
+    exact, known = x @ weights, abs(x).max(axis=0)
+    balanced = _run(MATMUL, {"w": weights}, x, largest_values=known)
+    unaware = _run(MATMUL, {"w": weights}, x, largest_values=np.ones_like(known))
+    assert _cosines(unaware, exact).min() < 0.99
+    assert _cosines(balanced, exact).min() > 0.9995
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_largest_values_are_those_of_the_network() -> None:
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    pictures = torch.from_numpy(drawn_pictures(8)).float()
+    file = io.BytesIO()
+    torch.onnx.export(layers, (pictures[:2],), file, opset_version=OPSET, dynamo=False,
+                      input_names=["x"], dynamic_axes={"x": {0: "n"}})  # fmt: skip
+    network = onnx.load_from_string(file.getvalue())
+    names = product_rows(network)
+    found = largest_values(network, pictures.numpy(), names=names)
+    with torch.no_grad():
+        expected = [layers[:1](pictures), layers[:3](pictures)]
+    for name, values in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name], values.abs().amax(0), rtol=1e-5)
+
+
+def test_drawn_pictures_use_all_grey_levels_and_are_smooth() -> None:
+    pictures = drawn_pictures(64).astype(float)
+    assert pictures.shape == (16, 3, 64, 64)
+    np.testing.assert_array_equal(pictures.min(axis=(1, 2, 3)), 0)
+    np.testing.assert_array_equal(pictures.max(axis=(1, 2, 3)), 255)
+    neighbours = abs(np.diff(pictures, axis=3)).mean()
+    across = abs(pictures[..., :32] - pictures[..., 32:]).mean()
+    assert neighbours < across / 3
 
 
 @pytest.mark.parametrize("kind", TOWERS)
@@ -203,7 +264,8 @@ class _Untraceable(nn.Module):
 
 
 def test_towers_that_it_does_not_suit_are_refused() -> None:
+    pictures = torch.rand(4, 3, 8, 8)
     with pytest.raises(InputError, match="this image tower has none"):
-        Int8Tower(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten()), image_size_pixels=8)
+        Int8Tower(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten()), pictures=pictures)
     with pytest.raises(InputError, match="torch can write as ONNX"):
-        Int8Tower(_Untraceable(), image_size_pixels=8)
+        Int8Tower(_Untraceable(), pictures=pictures)
