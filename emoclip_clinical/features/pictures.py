@@ -18,6 +18,7 @@ from emoclip_clinical.features.decoding import (
     upright_rgb,
 )
 
+_LAST_STAMP = 2**62
 _NEAR_SECONDS = 4.0
 """A time that lies this little ahead is reached by decoding on, not by a jump."""
 
@@ -98,7 +99,8 @@ class PictureReader:
             return SampledFrame(slot=0, seconds=found, image=upright_rgb(frame, self._stream))
 
     def _jump(self, seconds: float) -> None:
-        stamp = max(int(seconds / self._stream.time_base), self._stream.start_time or 0)
+        ticks = int(min(seconds / self._stream.time_base, _LAST_STAMP))
+        stamp = max(ticks, self._stream.start_time or 0)
         try:
             self._container.seek(stamp, stream=self._stream, backward=True)
         except av.error.FFmpegError:

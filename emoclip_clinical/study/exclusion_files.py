@@ -6,7 +6,8 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from emoclip_clinical.records import InputError
@@ -14,6 +15,7 @@ from emoclip_clinical.study.exclusions import (
     COLUMNS,
     Exclusion,
     SegmentPlaces,
+    place_faults,
     read_exclusions,
     reason_faults,
 )
@@ -44,17 +46,20 @@ def add_exclusion(
     InputError
         If the file has faults, or the mark has: then the file stays as it is.
     """
-    present = present_exclusions(path, places=places, encoding=encoding)
-    faults = reason_faults(new.reason)
-    if new.interview not in places.by_interview:
-        faults.append("there is no such interview")
-    elif not places.covered(new):
-        faults.append("no segment lies there")
-    if mark_id(new) in {mark_id(e) for e in present}:
-        faults.append("the same stretch is excluded already")
-    if faults:
-        raise InputError(faults)
-    _write(path, [*present, new], places, encoding)
+    with _alone(path):
+        present = present_exclusions(path, places=places, encoding=encoding)
+        faults = reason_faults(new.reason)
+        if new.interview not in places.by_interview:
+            faults.append("there is no such interview")
+        elif not places.covered(new):
+            faults.append("no segment lies there")
+        else:
+            faults += place_faults(new, places)
+        if mark_id(new) in {mark_id(e) for e in present}:
+            faults.append("the same stretch is excluded already")
+        if faults:
+            raise InputError(faults)
+        _write(path, [*present, new], places, encoding)
 
 
 def take_back_exclusion(
@@ -67,17 +72,40 @@ def take_back_exclusion(
     InputError
         If the file has faults, or no such mark.
     """
-    present = present_exclusions(path, places=places, encoding=encoding)
-    kept = [e for e in present if mark_id(e) != mark]
-    if len(kept) == len(present):
-        raise InputError("there is no such mark; it may have been taken back already")
-    _write(path, kept, places, encoding)
+    with _alone(path):
+        present = present_exclusions(path, places=places, encoding=encoding)
+        kept = [e for e in present if mark_id(e) != mark]
+        if len(kept) == len(present):
+            raise InputError("there is no such mark; it may have been taken back already")
+        _write(path, kept, places, encoding)
 
 
 def mark_id(exclusion: Exclusion) -> str:
     """Return a short name of a mark: the same for the same stretch of the same interview."""
     place = (exclusion.interview, exclusion.segment, exclusion.onset, exclusion.duration)
     return hashlib.sha256(repr(place).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let no other process change the file between reading and writing it.
+
+    The folder is locked, since the file itself is replaced.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"{path.name} can not be written: {error.strerror}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(
@@ -91,16 +119,27 @@ def _write(
     writer.writeheader()
     for exclusion in exclusions:
         writer.writerow(_row(exclusion, places))
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with part.open("w", encoding=encoding or "utf-8", newline="") as file:
             file.write(text.getvalue())
             file.flush()
             os.fsync(file.fileno())
+        # A file that can not be read again would stop the viewer and every analysis.
+        again = present_exclusions(part, places=places, encoding=encoding)
+        if [_told(e) for e in again] != [_told(e) for e in exclusions]:
+            raise InputError("the mark would not be read as it was written")
         part.replace(path)
+    except InputError:
+        part.unlink(missing_ok=True)
+        raise
     except (OSError, UnicodeEncodeError) as error:
         part.unlink(missing_ok=True)
         raise InputError(f"the mark could not be written to {path.name}: {error}") from None
+
+
+def _told(exclusion: Exclusion) -> tuple[str, str]:
+    return mark_id(exclusion), exclusion.reason.strip()
 
 
 def _row(exclusion: Exclusion, places: SegmentPlaces) -> dict[str, str]:

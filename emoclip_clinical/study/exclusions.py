@@ -16,6 +16,7 @@ import pandas as pd
 
 from emoclip_clinical.records import InputError, participant_label, session_label
 from emoclip_clinical.tables import Table, limit_faults, scan_table
+from emoclip_clinical.tables.table import MISSING
 
 EXCLUSIONS_FILE = "exclusions.csv"
 """Where marks are written while the protocol names no file."""
@@ -162,6 +163,8 @@ def reason_faults(reason: str) -> list[str]:
     if not reason.strip():
         return ["reason must say why, got nothing"]
     faults = []
+    if reason.strip().casefold() in MISSING:
+        faults.append(f"reason must say why: {reason.strip()!r} is read as nothing")
     if len(reason) > LONGEST_REASON:
         faults.append(f"reason must have at most {LONGEST_REASON} characters, got {len(reason)}")
     if not reason.isprintable():
@@ -213,7 +216,7 @@ def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion 
         further=tuple((k, v) for k, v in row.items() if k not in COLUMNS),
     )
     if not faults:
-        faults += _place_faults(exclusion, places)
+        faults += place_faults(exclusion, places)
     return exclusion, faults
 
 
@@ -232,7 +235,8 @@ def _key_faults(row: Mapping[str, str], rows: pd.DataFrame) -> list[str]:
     return faults
 
 
-def _place_faults(exclusion: Exclusion, places: SegmentPlaces) -> list[str]:
+def place_faults(exclusion: Exclusion, places: SegmentPlaces) -> list[str]:
+    """Say why the place of an exclusion can not be; empty where it can."""
     if exclusion.onset is None or exclusion.duration is None:
         if places.covered(exclusion):
             return []

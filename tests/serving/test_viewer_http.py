@@ -33,6 +33,7 @@ class Browser:
         *,
         method: str = "GET",
         content: object = None,
+        raw: str | None = None,
         cookie: bool = True,
         **headers: str,
     ) -> http.client.HTTPResponse:
@@ -42,7 +43,7 @@ class Browser:
             sent["Cookie"] = self.cookie
         if method != "GET":
             sent.setdefault("Origin", f"http://127.0.0.1:{self.server.port}")
-        body = None if content is None else json.dumps(content)
+        body = raw if content is None else json.dumps(content)
         # Not http.client's own path handling: what is asked for arrives as it stands.
         connection.request(method, path, body=body, headers=sent)
         answer = connection.getresponse()
@@ -153,6 +154,7 @@ def test_no_video_is_sent_unless_faces_are_to_be_seen(
 
 
 def test_a_blurred_picture_holds_a_colour_a_square_of_its_time(browser: Browser) -> None:
+    assert browser.ask(f"{ONE}/picture?seconds=1e308").status == 200
     for seconds in (0.0, 3.05, 3.25, 8.0, 1.0):
         answer = browser.ask(f"{ONE}/picture?seconds={seconds}")
         assert (answer.status, answer.getheader("Content-Type")) == (200, "image/png")
@@ -208,6 +210,9 @@ def test_marks_are_kept_and_taken_back(browser: Browser, study: Path) -> None:
         ({**mark, "reason": ""}, "must say why"),
         ({**mark, "reason": "x" * 300}, "at most 200 characters"),
         ({**mark, "onset": 90.0}, "no segment lies there"),
+        ({**mark, "onset": -5, "duration": 6}, "outside the segments"),
+        ({**mark, "onset": 0, "duration": 1e308}, "outside the segments"),
+        ({**mark, "onset": 0, "reason": "N/A"}, "read as nothing"),
         ({**mark, "duration": -1}, "greater than 0"),
         ({"reason": "x"}, "onset"),
         ({**mark, "path": "/etc/passwd"}, "path"),
@@ -216,6 +221,8 @@ def test_marks_are_kept_and_taken_back(browser: Browser, study: Path) -> None:
         answer = browser.ask(path, method="POST", content=bad)
         assert answer.status == 422
         assert why in " ".join(json.loads(answer.content)["faults"])
+    deep = browser.ask(path, method="POST", raw="[" * 19_000)
+    assert (deep.status, b"must be JSON" in deep.content) == (422, True)
     big = browser.ask(path, method="POST", content={**mark, "reason": "x" * 50_000})
     assert big.status == 413
     assert (study / "exclusions.csv").read_bytes() == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +222,8 @@ def test_marks_are_written_and_taken_back(folder: Path) -> None:
         (Exclusion("sub-00", None, 4.0, 2.0, "a\nb"), "one line"),
         (Exclusion("sub-77", None, 4.0, 2.0, "x"), "no such interview"),
         (Exclusion("sub-00", None, 40.0, 2.0, "x"), "no segment lies there"),
+        (Exclusion("sub-00", None, -5.0, 7.0, "x"), "outside the segments"),
+        (Exclusion("sub-00", None, 4.0, 2.0, "n/a"), "read as nothing"),
     ):
         with pytest.raises(InputError, match=why):
             add_exclusion(path, bad, places=places)
@@ -229,6 +233,27 @@ def test_marks_are_written_and_taken_back(folder: Path) -> None:
     assert present_exclusions(path, places=places) == ()
     with pytest.raises(InputError, match="no such mark"):
         take_back_exclusion(path, mark_id(new), places=places)
+
+
+def test_marks_of_two_processes_are_all_kept(folder: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from emoclip_clinical.study.exclusion_files import add_exclusion\n"
+        "from emoclip_clinical.study.exclusions import Exclusion, segment_places\n"
+        "folder, first = Path(sys.argv[1]), float(sys.argv[2])\n"
+        "places = segment_places(folder / 'features')\n"
+        "for i in range(40):\n"
+        "    mark = Exclusion('sub-00', None, first + i / 100, 0.5, 'x')\n"
+        "    add_exclusion(folder / 'exclusions.csv', mark, places=places)\n"
+    )
+    begun = [
+        subprocess.Popen([sys.executable, "-c", script, str(folder), first])
+        for first in ("0", "0.005")
+    ]
+    assert [process.wait(timeout=60) for process in begun] == [0, 0]
+    places = segment_places(folder / "features")
+    assert len(present_exclusions(folder / "exclusions.csv", places=places)) == 80
+    assert not list(folder.glob(".exclusions*"))
 
 
 def test_marks_made_before_estimates_are_told_from_those_after(folder: Path) -> None:

@@ -88,7 +88,7 @@ class Access:
     def _session_answer(self, request: Request) -> Response | None:
         """Open the session, or refuse a request that has none."""
         token = request.query_params.get("token")
-        if request.url.path == "/" and token is not None:
+        if request.method == "GET" and request.url.path == "/" and token is not None:
             return self._opened(token)
         known = request.cookies.get(self._cookie, "")
         if secrets.compare_digest(known.encode(), self._session.encode()):

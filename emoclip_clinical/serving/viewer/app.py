@@ -206,7 +206,7 @@ async def _json(request: Request) -> object:
             raise HTTPException(413, "too much was sent")
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError("the request must be JSON") from None
 
 
