@@ -17,6 +17,7 @@ from emoclip_clinical.features.pooling import ScoredSegments, pool_segments, poo
 from emoclip_clinical.features.pooling_config import PoolingStatistic, PoolingWeights
 from emoclip_clinical.features.scores import PromptVectors, score_columns
 from emoclip_clinical.records import InputError
+from emoclip_clinical.tables.parquet import damage_told
 
 SEGMENTS = "segments.parquet"
 EMBEDDINGS = "embeddings.parquet"
@@ -81,13 +82,11 @@ class PooledFolder:
         left_out : collection of int
             Numbers of segments that do not count.
         """
-        tables = [
-            _without(
-                pq.read_table(self.folder / name, filters=[("interview", "==", interview)]),
-                left_out,
-            )
-            for name in (SEGMENTS, EMBEDDINGS)
-        ]
+        tables = []
+        for path in (self.folder / SEGMENTS, self.folder / EMBEDDINGS):
+            with damage_told(path):
+                theirs = pq.read_table(path, filters=[("interview", "==", interview)])
+            tables.append(_without(theirs, left_out))
         usable = tables[0].filter(pc.equal(tables[0]["status"], "ok"))
         return KeptSegments(
             scored=scored_segments(*tables, columns=score_columns(self.prompt_vectors)),

@@ -16,6 +16,7 @@ import pandas as pd
 
 from emoclip_clinical.records import InputError, participant_label, session_label
 from emoclip_clinical.tables import Table, limit_faults, scan_table
+from emoclip_clinical.tables.parquet import damage_told
 from emoclip_clinical.tables.table import MISSING
 
 EXCLUSIONS_FILE = "exclusions.csv"
@@ -99,7 +100,9 @@ class SegmentPlaces:
 
 def segment_places(features: Path) -> SegmentPlaces:
     """Read where the segments of a features folder lie."""
-    table = pd.read_parquet(features / "segments.parquet", columns=list(_PLACES))
+    path = features / "segments.parquet"
+    with damage_told(path):
+        table = pd.read_parquet(path, columns=list(_PLACES))
     return SegmentPlaces({str(name): rows for name, rows in table.groupby("interview")})
 
 

@@ -1,11 +1,12 @@
 """The study's memory of every look at rating values: append-only, each line sealed by a hash.
 
 The first line holds an id of the study, and each line the hash of the one before it. That alone
-would not show a history that was cut or replaced, since what is left is a sound chain. So the lock
-and every result keep a `HistoryMark`: of which study, how many lines, and the last line's hash. A
-history that does not hold each of these marks is not whole, and the next line says so for good.
+would not show a history that was cut or replaced, since what is left is a sound chain. So the
+lock, every result and a note among the caches keep a `HistoryMark`: of which study, how many lines,
+and the last line's hash. A history that does not hold each of these marks is not whole, and the
+next line says so for good.
 
-What no mark knows can not be missed: who deletes results, lock and history together, or works in
+What no mark knows can not be missed: who deletes all of these and the history together, or works in
 a copy of the folder as it was before, leaves no trace in it. Hence "recorded in this folder".
 """
 
@@ -23,7 +24,7 @@ from typing import IO
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.history_chain import History, HistoryMark, parse_history
 from emoclip_clinical.study.provenance import json_sha256
-from emoclip_clinical.study.witnesses import lost_marks
+from emoclip_clinical.study.witnesses import lost_marks, note_mark
 
 __all__ = ["HISTORY_FILE", "History", "append_entry", "read_history", "record_look"]
 
@@ -127,7 +128,9 @@ def append_entry(
         file.write(f"{begin}{json.dumps(entry, ensure_ascii=False)}\n".encode())
         file.flush()
         os.fsync(file.fileno())
-        return History((*history.entries, entry), sound=history.sound).mark
+        mark = History((*history.entries, entry), sound=history.sound).mark
+        note_mark(study, mark)
+        return mark
 
 
 def read_history(study: Path) -> History:

@@ -86,7 +86,8 @@ def parse_history(text: str) -> History:
     entries: list[Mapping[str, object]] = []
     sound = True
     previous = BEGINNING
-    for line in text.splitlines():
+    # Not `splitlines`: a name may hold other characters that end lines.
+    for line in text.removesuffix("\n").split("\n") if text else ():
         try:
             entry = json.loads(line)
             content = {k: v for k, v in entry.items() if k != "hash"}

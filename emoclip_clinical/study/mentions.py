@@ -70,14 +70,14 @@ def names_person(path: Path, person: Person, *, below: Path) -> bool:
     Parameters
     ----------
     path : Path
-        Of videos the name alone is looked at.
+        Of videos and links the name alone is looked at.
     person : Person
     below : Path
         The part of the path above this folder is not looked at.
     """
     if any(person.is_named_in(part) for part in path.relative_to(below).parts):
         return True
-    if path.suffix.lower() in VIDEO_ENDINGS:
+    if path.suffix.lower() in VIDEO_ENDINGS or path.is_symlink():
         return False
     if path.suffix.lower() in TABLE_ENDINGS and any(
         t for t, _, _ in _rows(path.read_bytes(), person)

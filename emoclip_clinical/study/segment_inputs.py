@@ -16,6 +16,7 @@ from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.models.search import BagModel
 from emoclip_clinical.study.left_out import left_out_segments
 from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.tables.parquet import damage_told
 
 EMBEDDINGS = "embeddings.parquet"
 
@@ -74,7 +75,8 @@ def read_bags(
     """
     columns = list(KEY_COLUMNS)
     places = ["interview", "segment"] if left_out else []
-    table = pd.read_parquet(path, columns=[*columns, *places, "embedding"])
+    with damage_told(path):
+        table = pd.read_parquet(path, columns=[*columns, *places, "embedding"])
     table = table.dropna(subset=["embedding"])
     if left_out:
         pairs = [(name, number) for name, numbers in left_out.items() for number in numbers]

@@ -47,6 +47,9 @@ from emoclip_clinical.study.regress import (
 from emoclip_clinical.study.result_comparison import number_differences
 from emoclip_clinical.study.witnesses import lost_marks
 
+_OF_A_LOCK = ("matches_lock", "confirmatory")
+"""Standings of results that had a lock, whatever became of it."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -117,7 +120,7 @@ def verify_result(
     ratings = ratings or study.path(study.protocol.data.ratings)
     inputs = study_inputs(study, features=features, progress=progress)
     changes = [*_setting_changes(study, record), *_history_changes(study, record)]
-    changes += _changes_since_lock(study, inputs, features=features, ratings=ratings)
+    changes += _changes_since_lock(study, inputs, record, features=features, ratings=ratings)
     changes += [c for c in _interviews_and_features(inputs, features) if c not in changes]
     now_hashed = regress_inputs(study, features=features, ratings=ratings)
     since = _changes_since_result(record, now_hashed)
@@ -203,13 +206,15 @@ def _history_changes(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _changes_since_lock(
-    study: Study, inputs: Inputs, *, features: Path, ratings: Path
+    study: Study, inputs: Inputs, record: Mapping[str, Any], *, features: Path, ratings: Path
 ) -> Iterator[str]:
     try:
         lock = read_lock(study.lock_file)
     except InputError:
         return
     if lock is None:
+        if record.get("standing", {}).get("kind") in _OF_A_LOCK:
+            yield f"lock: {study.lock_file.name} is gone"
         return
     known_to_history = any(
         e.get("command") == LOCKED and e.get("lock_sha256") == lock.sha256
@@ -226,10 +231,18 @@ def _input_changes(
     made_of, _ = extracted_from(features)
     structure = read_structure(study, ratings)
     rated = [row[0] for table in structure.tables for row in table.rows]
-    known = [*made_of, *feature_visits(study, features), *rated]
+    known = [*made_of, *_readable_visits(study, features), *rated]
     yield from file_differences(lock.files, inputs.files)
     yield from interview_differences(lock, inputs.interviews or {}, known=known)
     yield from rating_differences(lock, structure, values_sha256=tree_sha256(ratings), known=known)
+
+
+def _readable_visits(study: Study, features: Path) -> tuple[str, ...]:
+    """Return the visits of features; none where they were damaged, which their hashes show."""
+    try:
+        return feature_visits(study, features)
+    except InputError:
+        return ()
 
 
 def _interviews_and_features(inputs: Inputs, features: Path) -> Iterator[str]:

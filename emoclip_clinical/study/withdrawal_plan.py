@@ -89,7 +89,7 @@ class Learners:
 
 
 def find_traces(study: Study, person: Person) -> Traces:
-    """Search every file of a study for a person; links out of it are not followed."""
+    """Search every file of a study for a person; of links the name alone is looked at."""
     data = study.protocol.data
     roots = {name: study.path(getattr(data, name)) for name in ("features", "results")}
     folders: set[Path] = set()
@@ -100,7 +100,7 @@ def find_traces(study: Study, person: Person) -> Traces:
             continue
         if path.is_relative_to(roots["results"]):
             top = roots["results"] / path.relative_to(roots["results"]).parts[0]
-            if top.is_dir():
+            if top.is_dir() and not top.is_symlink():
                 folders.add(top)
             else:
                 groups["pictures"].append(path)
@@ -147,10 +147,14 @@ def study_files(folder: Path) -> Iterator[Path]:
     """Yield a study's files in order, without caches and the record of withdrawals."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = sorted(f for f in folders if not (here == folder and f == CACHES))
-        for name in sorted(files):
+        # A link to a folder is one file here, and what it leads to is no part of the study.
+        links = [f for f in folders if (here / f).is_symlink()]
+        folders[:] = sorted(
+            f for f in folders if f not in links and not (here == folder and f == CACHES)
+        )
+        for name in sorted([*files, *links]):
             path = here / name
-            if path != folder / WITHDRAWALS_FILE and not path.is_symlink():
+            if path != folder / WITHDRAWALS_FILE:
                 yield path
 
 

@@ -1,9 +1,10 @@
-"""What in a study's folder remembers its history: every result, and the locks."""
+"""What in a study's folder remembers its history: results, locks, a note of its last line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -12,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from emoclip_clinical.study.history_chain import History, HistoryMark
 
 _RESULT = "provenance.json"
+_NOTE = Path(".emoclip", "history.json")
 _NOT_SEARCHED = {".emoclip", "features", "interviews", "clips", "models"}
 
 
@@ -31,12 +33,38 @@ def lost_marks(study: Path, history: History) -> tuple[str, ...]:
         One a kind of witness: how many of them the history contradicts; empty if none.
     """
     lost = []
-    for kind, marks in (("result", _of_results(study)), ("lock", _of_locks(study))):
+    for kind, marks in (
+        ("result", _of_results(study)),
+        ("lock", _of_locks(study)),
+        ("note", _of_note(study)),
+    ):
         contradicted = sum(not history.holds(mark) for mark in marks)
         if contradicted:
             plural = "" if contradicted == 1 else "s"
             lost.append(f"{contradicted} {kind}{plural}")
     return tuple(lost)
+
+
+def note_mark(study: Path, mark: HistoryMark) -> None:
+    """Note the end of a history, so that a look that left no result is missed when it is cut off.
+
+    The note lies among the caches, may be deleted, and is not there where nothing can be written.
+    """
+    path = study / _NOTE
+    part = path.with_name(f"{path.name}.part")
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        part.write_text(json.dumps(mark.as_record()) + "\n", encoding="utf-8")
+        part.replace(path)
+
+
+def _of_note(study: Path) -> Iterator[HistoryMark]:
+    try:
+        mark = HistoryMark.from_record(json.loads((study / _NOTE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return
+    if mark is not None:
+        yield mark
 
 
 def _of_results(study: Path) -> Iterator[HistoryMark]:

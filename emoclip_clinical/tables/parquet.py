@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,17 @@ import pandas as pd
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.tables.table import MISSING, Table, limit_faults
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what a damaged Parquet file raises into an `InputError` that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
+        raise InputError(f"{path.name}: not a readable Parquet file") from error
 
 
 def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
@@ -20,10 +32,8 @@ def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
     InputError
         For a file that is not Parquet, columns that stand twice, and infinite values.
     """
-    try:
+    with damage_told(path):
         raw = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
-        raise InputError(f"{path.name}: not a readable Parquet file") from error
     if raw.columns.duplicated().any():
         twice = sorted({str(c) for c in raw.columns[raw.columns.duplicated()]})
         raise InputError([f"{path.name}: column {c!r} stands twice" for c in twice])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from emoclip_clinical.study.history import read_history, record_look
+from emoclip_clinical.study.witnesses import lost_marks
 
 MOMENT = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -65,7 +66,27 @@ def test_a_history_that_was_cut_stays_broken(tmp_path: Path) -> None:
     look(tmp_path, "N3")
     assert not read_history(tmp_path).sound
     last = json.loads(path.read_text().splitlines()[2])
-    assert last["lost"] == ["1 result"]
+    assert last["lost"] == ["1 result", "1 note"]
+
+
+def test_a_look_without_a_result_is_missed_when_it_is_cut_off(tmp_path: Path) -> None:
+    look(tmp_path)
+    path = tmp_path / "history.jsonl"
+    before = path.read_bytes()
+    record_look(tmp_path, command="validate", targets=[], settings_sha256="0", now=MOMENT)
+    path.write_bytes(before)
+    assert read_history(tmp_path).sound
+    assert lost_marks(tmp_path, read_history(tmp_path)) == ("1 note",)
+    look(tmp_path)
+    assert not read_history(tmp_path).sound
+
+
+def test_a_name_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    for _ in range(2):
+        record_look(
+            tmp_path, command="r", targets=["a\u2028b\x85c"], settings_sha256="0", now=MOMENT
+        )
+    assert read_history(tmp_path).sound
 
 
 def test_a_line_that_a_crash_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ INPUTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         lambda s: replace(s / "ratings.csv", f"{PEOPLE[5]},", "sub-555,"),
         [f"ratings: no row of {PEOPLE[5]}", "ratings: content "],
     ),
+    "no lock": (lambda s: (s / "protocol.lock").unlink(), ["lock: protocol.lock is gone"]),
     "lock": (
         lambda s: replace(s / "protocol.lock", "Our plan", "Our plam"),
         ["lock: protocol.lock is not as "],

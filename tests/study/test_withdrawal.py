@@ -273,3 +273,20 @@ def test_the_record_names_nobody_and_knows_them(tmp_path: Path) -> None:
     append_withdrawal(tmp_path, participant_id="sub-9", salt="s", state="done", now=now)
     with pytest.raises(InputError, match="line 2: can not be read"):
         has_withdrawn(tmp_path, ["sub-003"])
+
+
+def test_a_link_that_bears_their_name_is_found_and_what_it_leads_to_is_left(
+    tmp_path: Path,
+) -> None:
+    folder, archive = tmp_path / "study", tmp_path / "archive"
+    (folder / "interviews").mkdir(parents=True)
+    archive.mkdir()
+    (archive / "tape.mp4").write_bytes(b"tape")
+    (folder / "interviews" / f"{WHO}.mp4").symlink_to(archive / "tape.mp4")
+    (folder / "interviews" / WHO).symlink_to(archive)
+    (folder / "interviews" / "sub-0031.mp4").symlink_to(archive / "tape.mp4")
+    found = withdrawal.plan_withdrawal(open_study(folder), WHO)
+    assert sum(found.remaining.values()) == 2
+    withdraw(folder)
+    assert [p.name for p in (folder / "interviews").iterdir()] == ["sub-0031.mp4"]
+    assert (archive / "tape.mp4").read_bytes() == b"tape"
