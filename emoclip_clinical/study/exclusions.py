@@ -7,6 +7,7 @@ the analysis, and belongs into what a group preregisters.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,8 @@ def reason_faults(reason: str) -> list[str]:
         faults.append(f"reason must have at most {LONGEST_REASON} characters, got {len(reason)}")
     if not reason.isprintable():
         faults.append("reason must be one line of text that can be printed")
-    if reason.lstrip()[:1] in {"=", "+", "-", "@"}:
+    # A wide sign counts as the plain one.
+    if unicodedata.normalize("NFKC", reason).lstrip()[:1] in {"=", "+", "-", "@"}:
         faults.append("reason must not begin with =, +, - or @, which spreadsheets calculate")
     return faults
 

@@ -224,6 +224,7 @@ def test_marks_are_written_and_taken_back(folder: Path) -> None:
         (Exclusion("sub-00", None, 40.0, 2.0, "x"), "no segment lies there"),
         (Exclusion("sub-00", None, -5.0, 7.0, "x"), "outside the segments"),
         (Exclusion("sub-00", None, 4.0, 2.0, "n/a"), "read as nothing"),
+        (Exclusion("sub-00", None, 4.0, 2.0, "\uff1d1"), "spreadsheets"),
     ):
         with pytest.raises(InputError, match=why):
             add_exclusion(path, bad, places=places)
