@@ -87,7 +87,7 @@ def has_no_overflow(page: Any) -> bool:
 
 def test_blurred_it_plays_moves_marks_and_finds_the_mark(study: Path, open_page: Any) -> None:
     page = open_page(study)
-    assert page.title() == "little study"
+    wait(page, "document.title === 'little study'")
     assert "token" not in page.url
     assert page.locator("#rows tr").count() == 3
     open_interview(page, "sub-01")
