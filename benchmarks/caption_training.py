@@ -1,6 +1,6 @@
 """Do captions teach what class names do not? On the synthetic clips, over several seeds.
 
-    python benchmarks/caption_training.py --seeds 4 --jobs 2 --output docs/measured/caption_training.csv
+    python benchmarks/caption_training.py --seeds 4 --jobs 2
 
 Each seed draws clips of its own and holds out three of the eleven classes: no training clip shows
 them, alone or in a compound, and no compound is trained on at all. From the same clips and the
