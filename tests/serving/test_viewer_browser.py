@@ -66,6 +66,14 @@ def wait(page: Any, expression: str) -> None:
         page.wait_for_timeout(50)
 
 
+def until(page: Any, holds: Callable[[], bool]) -> None:
+    """Wait until the page has come to show what it should."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        page.wait_for_timeout(50)
+
+
 def seconds(page: Any) -> float:
     return float(page.locator("#timeline").get_attribute("aria-valuenow"))
 
@@ -89,7 +97,7 @@ def test_blurred_it_plays_moves_marks_and_finds_the_mark(study: Path, open_page:
     page = open_page(study)
     wait(page, "document.title === 'little study'")
     assert "token" not in page.url
-    assert page.locator("#rows tr").count() == 3
+    until(page, lambda: page.locator("#rows tr").count() == 3)
     open_interview(page, "sub-01")
     wait(page, "document.querySelector('#picture').dataset.pictures >= 1")
     assert page.locator("#video").is_hidden()
@@ -98,23 +106,24 @@ def test_blurred_it_plays_moves_marks_and_finds_the_mark(study: Path, open_page:
     wait(page, "document.querySelector('#timeline').ariaValueNow > 0.4")
     page.get_by_role("button", name="Pause").click()
     press_at(page, 0.5)
-    assert seconds(page) == pytest.approx(5, abs=0.3)
+    until(page, lambda: seconds(page) == pytest.approx(5, abs=0.3))
     page.keyboard.press("ArrowRight")
-    assert seconds(page) == 6
+    until(page, lambda: seconds(page) == 6)
     page.keyboard.press("Shift+ArrowRight")
-    assert "0:06.0 to 0:10.0 (2 segments)" in page.locator("#stretch").inner_text()
+    marked = "0:06.0 to 0:10.0 (2 segments)"
+    until(page, lambda: marked in page.locator("#stretch").inner_text())
     page.keyboard.press("m")
     page.keyboard.type("face covered")
     page.keyboard.press("Enter")
     page.get_by_text("0:06.0 to 0:10.0 (2 segments): face covered").wait_for()
     page.reload()
     page.get_by_text("0:06.0 to 0:10.0 (2 segments): face covered").wait_for()
-    assert page.locator(".left-out").count() == 1
+    until(page, lambda: page.locator(".left-out").count() == 1)
     row = pd.read_csv(study / "exclusions.csv").iloc[0]
     assert row[["interview", "onset", "duration", "reason"]].tolist() == [
         "sub-01", 6.0, 4.0, "face covered",
     ]  # fmt: skip
-    assert "2 of 5" in page.locator("#rows tr.present").inner_text()
+    until(page, lambda: "2 of 5" in page.locator("#rows tr.present").inner_text())
     page.get_by_role("button", name="Take back").click()
     page.locator(".left-out").first.wait_for(state="detached")
     assert len(pd.read_csv(study / "exclusions.csv")) == 0
@@ -140,18 +149,19 @@ def test_without_its_video_the_timeline_is_there(study: Path, open_page: Any) ->
     page = open_page(study, width=400)
     assert has_no_overflow(page)
     open_interview(page, "sub-03")
-    assert page.get_by_text("The video of this interview is not there").is_visible()
-    assert page.get_by_role("button", name="Play").is_disabled()
-    assert page.locator("path.score").count() == 6  # three lines, and their samples
+    page.get_by_text("The video of this interview is not there").wait_for()
+    until(page, page.get_by_role("button", name="Play").is_disabled)
+    # Three lines, and their samples.
+    until(page, lambda: page.locator("path.score").count() == 6)
     assert has_no_overflow(page)
     page.get_by_role("button", name="all interviews").click()
-    assert page.locator("#interview").is_hidden()
+    page.locator("#interview").wait_for(state="hidden")
 
 
 def test_moments_lead_to_their_place(study: Path, open_page: Any) -> None:
     page = open_page(study)
     open_interview(page, "sub-01")
     page.get_by_role("button", name="0:06.0 to 0:08.0").click()
-    assert seconds(page) == 6
-    assert page.locator("polygon.up").count() == 1
-    assert page.locator("polygon.down").count() == 1
+    until(page, lambda: seconds(page) == 6)
+    until(page, lambda: page.locator("polygon.up").count() == 1)
+    until(page, lambda: page.locator("polygon.down").count() == 1)
