@@ -43,7 +43,7 @@ SCHEME_WARNINGS: Mapping[Scheme, str] = {
 }
 CONDITIONAL_WARNING = (
     "the interval resamples subjects and keeps the fitted models: in simulations such 95 % "
-    "intervals held the true r in 51 % to 83 % of the cohorts, so it is too narrow"
+    "intervals held the true r in 53 % to 76 % of the cohorts, so it is too narrow"
 )
 
 
