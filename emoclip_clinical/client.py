@@ -1,0 +1,1 @@
+"""The client of the server that `emoclip-clinical serve` starts."""

@@ -1,0 +1,80 @@
+"""Settings of the server: where it listens, and what it lets through."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MIB = 2**20
+
+
+class ServingConfig(BaseModel):
+    """Limits of one server; each keeps one client from taking what belongs to all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_batch_frames: int = Field(
+        default=32, ge=1, le=1024, description="Pictures that the image tower gets at once."
+    )
+    max_batch_texts: int = Field(
+        default=64, ge=1, le=4096, description="Texts that the text tower gets at once."
+    )
+    max_delay_seconds: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How long the first of a batch waits for company while the encoder is free.",
+    )
+    max_waiting_frames: int = Field(
+        default=4096, ge=1, description="Pictures that may wait; more are answered with 429."
+    )
+    max_waiting_texts: int = Field(
+        default=4096, ge=1, description="Texts that may wait; more are answered with 429."
+    )
+    request_seconds: float = Field(
+        default=120, gt=0, allow_inf_nan=False, description="After this a request gets 504."
+    )
+    upload_stall_seconds: float = Field(
+        default=30,
+        gt=0,
+        allow_inf_nan=False,
+        description="An upload that sends nothing for so long gets 408.",
+    )
+    max_json_bytes: int = Field(default=4 * MIB, ge=1024, description="Largest JSON body.")
+    max_frames_bytes: int = Field(default=128 * MIB, ge=1024, description="Largest npy body.")
+    max_video_bytes: int = Field(default=4096 * MIB, ge=1024, description="Largest video.")
+    max_video_seconds: float = Field(
+        default=7200, gt=0, allow_inf_nan=False, description="Longest video, on its own clock."
+    )
+    max_uploads: int = Field(default=128, ge=1, description="Bodies that are received at once.")
+    max_texts: int = Field(default=1024, ge=1, description="Texts of one request.")
+    decoders: int = Field(default=2, ge=1, le=64, description="Videos that are read at once.")
+    decoder_mib: int = Field(
+        default=2048, ge=256, description="Memory that the process reading a video may take, MiB."
+    )
+    decoder_seconds: float = Field(
+        default=3600,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time that reading one video may take; the process is killed after it.",
+    )
+    wait_seconds: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long a request for a video waits for its result before it is answered "
+        "with 202 and a job; a request may ask for less.",
+    )
+    max_jobs: int = Field(
+        default=64, ge=1, description="Jobs that wait, run or hold a result; more get 429."
+    )
+    result_seconds: float = Field(
+        default=3600, gt=0, allow_inf_nan=False, description="A result is deleted after this."
+    )
+    shutdown_seconds: float = Field(
+        default=600,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long the server goes on after SIGTERM to finish what it has accepted, "
+        "and to hand out the results of jobs.",
+    )
