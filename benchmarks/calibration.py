@@ -40,7 +40,7 @@ from emoclip_clinical.regression.crossing import Pipeline
 from emoclip_clinical.regression.design import Design, join
 from emoclip_clinical.regression.fold_interval import fold_interval
 from emoclip_clinical.regression.folds import inner_folds, outer_folds, sees_ratings
-from emoclip_clinical.regression.inference import exchange, permuted_ratings
+from emoclip_clinical.regression.inference import exchange, permutation_p, permuted_ratings
 from emoclip_clinical.regression.models.base import Rows
 from emoclip_clinical.regression.models.catalogue import make_model
 from emoclip_clinical.regression.quality import analyse_quality
@@ -62,6 +62,7 @@ NOISE = 1.0
 SIZES = (40, 90)
 SCHEMES = typing.get_args(RegressionConfig.model_fields["cv"].annotation)
 POPULATION, MODELS = 100_000, 300
+TOGETHER = 20
 Row = dict[str, object]
 
 
@@ -143,18 +144,16 @@ def stopped_type1(design: Design, config: RegressionConfig, seed: int) -> Row:
 
     It ends as soon as p can only be above 0.05; p is then the least that it can be.
     """
-    observed = estimate(
-        design, config=config.model_copy(update={"permutations": 0}), seed=seed
-    ).metrics.pearson_pooled
-    assert observed is not None
     nothing = np.empty((len(design.y), 0))
     rows = Rows(design.X, nothing, design.subjects, design.weights, None)
     pipeline = Pipeline(make_model(config.model, config=config), rows, config, seed, None)
     exchangeable = exchange(design.subjects, design.keys["session_id"].tolist())
     permuted = permuted_ratings(design.y, exchange=exchangeable, n=config.permutations, seed=seed)
-    at_least = 1
-    for y in np.ascontiguousarray(permuted.T):
-        at_least += not pipeline.pooled_r(y) < observed
+    observed, null, at_least = pipeline.pooled_r(design.y), np.empty(0), 1
+    for start in range(0, config.permutations, TOGETHER):
+        vectors = np.ascontiguousarray(permuted.T[start : start + TOGETHER])
+        null = np.append(null, pipeline.pooled_rs(vectors))
+        at_least = round(permutation_p(observed, null) * (len(null) + 1))
         if at_least > 0.05 * (config.permutations + 1):
             break
     return {"p": at_least / (config.permutations + 1), "r": observed}

@@ -1,13 +1,14 @@
 """Running a model through all folds: for observed ratings, and for permuted ones.
 
-Models that are linear in the ratings take all vectors at once. Others, and folds that depend on the
-ratings, are run again for each permuted vector, in several processes.
+Models that are linear in the ratings take all vectors at once. Where the folds depend on the
+ratings, ridge takes the training sets of all vectors in blocks. Everything else is run again for
+each permuted vector. Blocks and vectors are shared out to several processes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,14 @@ from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.folds import Folds, draw_folds, inner_folds, sees_ratings
 from emoclip_clinical.regression.metrics import column_correlations
 from emoclip_clinical.regression.models.base import FoldResult, Model, Predictor, Rows
+from emoclip_clinical.regression.models.smoothers import RidgeModel
+from emoclip_clinical.regression.nested_plans import nested_plans
+from emoclip_clinical.regression.processes import in_processes
+from emoclip_clinical.regression.ridge_stack import predict_plans
 
 STREAM = 8
+START_SECONDS = 5.0
+"""Work that takes less is done in this process: others would only just have started."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +95,67 @@ class Pipeline:
                 ),
             )
 
+    @property
+    def stacks(self) -> bool:
+        """Whether training sets are fitted in blocks: those of ridge, on folds that see ratings."""
+        return isinstance(self.model, RidgeModel) and sees_ratings(self.config.cv)
+
     def pooled_r(self, y: np.ndarray) -> float:
         """Return the mean over repeats of the pooled r of one vector, with folds of its own."""
+        if self.stacks:
+            return float(self.pooled_rs(y[np.newaxis])[0])
         with threadpool_limits(limits=1):
-            folds, found = self.folds(y), []
+            folds = self.folds(y)
+            predicted = np.empty((1, *folds.number.shape))
             for repeat in range(len(folds.number)):
-                out = np.empty((len(y), 1))
                 for _, test, made in self.fits(y[:, np.newaxis], folds, repeat):
-                    out[test] = made.predicted
-                found.append(column_correlations(y[:, np.newaxis], out, self.rows.weights)[0])
-        return float(np.mean(found))
+                    predicted[0, repeat, test] = made.predicted[:, 0]
+        return float(self._correlations(y[np.newaxis], predicted)[0])
+
+    def pooled_rs(
+        self, vectors: np.ndarray, *, jobs: int = 1, done: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Return the `pooled_r` of many vectors, which take less together where `stacks`.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_vectors, n_visits)
+        jobs : int
+            Number of processes; results do not depend on it.
+        done : callable, optional
+            Told how many vectors' worth of work is behind.
+        """
+        if self.stacks:
+            return self._correlations(vectors, self.stacked(vectors, jobs=jobs, done=done))
+        found = []
+        for r in in_processes(self.pooled_r, vectors, jobs=jobs):
+            found.append(r)
+            if done is not None:
+                done(len(found))
+        return np.array(found)
+
+    def stacked(
+        self, vectors: np.ndarray, *, jobs: int = 1, done: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Return out-of-fold predictions, (n_vectors, n_repeats, n_visits), where `stacks`."""
+        assert isinstance(self.model, RidgeModel)
+        plans = nested_plans(
+            [self.folds(y) for y in vectors],
+            subjects=self.rows.subjects,
+            inner_folds=self.config.inner_folds,
+            seed=self.seed,
+        )
+        with threadpool_limits(limits=1):
+            return predict_plans(
+                vectors, plans=plans, rows=self.rows, alphas=self.model.alphas, jobs=jobs, done=done
+            )
+
+    def _correlations(self, vectors: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        found = [
+            column_correlations(vectors.T, predicted[:, repeat].T, self.rows.weights)
+            for repeat in range(predicted.shape[1])
+        ]
+        return np.asarray(np.mean(found, axis=0))
 
 
 def cross(
@@ -113,8 +171,8 @@ def cross(
     name : str
         What progress calls the model.
     progress : callable
-        Called after each repeat; for models that share nothing then after each permutation, under
-        a title that says how long all of them will take.
+        Called after each repeat; where permutations are run anew, then as they are done, under a
+        title that says how long all of them will take.
     """
     together = pipeline.model.shares and not sees_ratings(pipeline.config.cv)
     none = permuted[:, :0]
@@ -147,6 +205,9 @@ def _observed(
         if permuted.shape[1]:
             total += column_correlations(permuted, out[:, 1:], design.weights)
         progress(f"cross-validation of {design.target}", repeat + 1, len(folds.number))
+    if pipeline.stacks:
+        # Through the same code as permuted ratings; it differs from the above in rounding.
+        predicted = pipeline.stacked(design.y[np.newaxis])[0]
     cv = CrossValidation(
         target=design.target,
         keys=design.keys,
@@ -172,24 +233,17 @@ def _permutations(
     permuted: np.ndarray, pipeline: Pipeline, name: str, seconds_each: float, progress: Progress
 ) -> np.ndarray:
     n, jobs = permuted.shape[1], pipeline.config.jobs
-    title = f"{n} permutations of {name}, about {duration(seconds_each * n / jobs)}"
-    progress(title, 0, n)
-    found = []
     # In order of memory, as they arrive in other processes: the last bits depend on it.
-    for r in _in_processes(list(np.ascontiguousarray(permuted.T)), pipeline, jobs):
-        found.append(r)
-        progress(title, len(found), n)
-    return np.array(found)
-
-
-def _in_processes(vectors: Sequence[np.ndarray], pipeline: Pipeline, jobs: int) -> Iterator[float]:
-    if jobs == 1 or len(vectors) == 1:
-        yield from (pipeline.pooled_r(y) for y in vectors)
-        return
-    from joblib import Parallel, delayed
-
-    run = Parallel(n_jobs=jobs, return_as="generator", inner_max_num_threads=1, backend="loky")
-    yield from run(delayed(pipeline.pooled_r)(y) for y in vectors)
+    vectors = np.ascontiguousarray(permuted.T)
+    if pipeline.stacks:
+        started = time.perf_counter()
+        pipeline.pooled_r(vectors[0])
+        seconds_each = time.perf_counter() - started
+    seconds = seconds_each * n
+    jobs = 1 if n == 1 or seconds < START_SECONDS else jobs
+    title = f"{n} permutations of {name}, about {duration(seconds / jobs)}"
+    progress(title, 0, n)
+    return pipeline.pooled_rs(vectors, jobs=jobs, done=lambda done: progress(title, done, n))
 
 
 def duration(seconds: float) -> str:

@@ -29,12 +29,12 @@ LEAVE_ONE_OUT_WARNING = (
 )
 REBALANCED_WARNING = (
     "rebalanced leave-one-subject-out drops a second subject from each training set, so that the "
-    "training mean does not tell who is held out; it depends on the ratings, is made anew for "
-    "every permutation and shares no decompositions"
+    "training mean does not tell who is held out; it depends on the ratings and is made anew "
+    "for every permutation, which takes longer"
 )
 BALANCED_WARNING = (
-    "folds are balanced on the ratings: they are drawn again for every permutation and share no "
-    "decompositions"
+    "folds are balanced on the ratings: they are drawn again for every permutation, which takes "
+    "longer"
 )
 SCHEME_WARNINGS: Mapping[Scheme, str] = {
     "leave_one_subject_out": LEAVE_ONE_OUT_WARNING,

@@ -206,12 +206,11 @@ def balancing_subjects(subjects: np.ndarray, *, y: np.ndarray, seed: int) -> np.
     """
     mean = np.bincount(subjects, weights=y) / np.bincount(subjects)
     tie = _stream(seed, PARTNER).random(len(mean))
-    partner = np.empty(len(mean), dtype=np.int64)
-    for subject in range(len(mean)):
-        distance = np.abs(mean - (2 * mean.mean() - mean[subject]))
-        distance[subject] = np.inf
-        partner[subject] = np.lexsort((tie, np.round(distance, 9)))[0]
-    return partner
+    distance = np.abs(mean - (2 * mean.mean() - mean)[:, np.newaxis])
+    np.fill_diagonal(distance, np.inf)
+    distance = np.round(distance, 9)
+    nearest = distance == distance.min(axis=1, keepdims=True)
+    return np.asarray(np.argmin(np.where(nearest, tie, np.inf), axis=1))
 
 
 def leave_one_site_out(subjects: np.ndarray, *, sites: Sequence[str]) -> np.ndarray:
@@ -268,8 +267,13 @@ def inner_folds(
     ndarray of int, shape (n_training_visits,)
     """
     dense = np.unique(subjects, return_inverse=True)[1]
-    rng = _stream(seed, INNER, repeat, fold)
-    return fold_of_subjects(int(dense.max()) + 1, folds=folds, rng=rng)[dense]
+    n_subjects = int(dense.max()) + 1
+    return deal_inner(n_subjects, folds=folds, seed=seed, repeat=repeat, fold=fold)[dense]
+
+
+def deal_inner(n_subjects: int, *, folds: int, seed: int, repeat: int, fold: int) -> np.ndarray:
+    """Return the inner fold of each training subject in order; see `inner_folds`."""
+    return fold_of_subjects(n_subjects, folds=folds, rng=_stream(seed, INNER, repeat, fold))
 
 
 def splits(fold: np.ndarray, *, subjects: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

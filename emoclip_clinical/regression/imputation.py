@@ -28,3 +28,31 @@ def filled(X: np.ndarray, medians: np.ndarray) -> np.ndarray:
     """Return the rows with each missing value replaced; the same array where none is missing."""
     missing = np.isnan(X)
     return np.where(missing, medians, X) if missing.any() else X
+
+
+def subset_medians(X: np.ndarray, *, subsets: np.ndarray) -> np.ndarray:
+    """Return `training_medians` of many sets of rows at once.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        NaN where a value is missing.
+    subsets : ndarray of bool, shape (n_subsets, n_rows)
+
+    Returns
+    -------
+    ndarray of shape (n_subsets, n_features)
+        Meaningful for features with a missing value alone; 0 for the others, which need none.
+    """
+    medians = np.zeros((len(subsets), X.shape[1]))
+    for feature in np.flatnonzero(np.isnan(X).any(axis=0)):
+        column = X[:, feature]
+        # Ranks within each subset; NaN has none.
+        order = np.argsort(column)
+        rank = np.cumsum(subsets[:, order] & ~np.isnan(column[order]), axis=1)
+        count = rank[:, -1:]
+        known = np.flatnonzero(count > 0)
+        lower = np.argmax(rank[known] >= (count[known] + 1) // 2, axis=1)
+        upper = np.argmax(rank[known] >= count[known] // 2 + 1, axis=1)
+        medians[known, feature] = (column[order[lower]] + column[order[upper]]) / 2
+    return medians

@@ -17,6 +17,9 @@ from emoclip_clinical.regression.subject_sums import over_repeats_of, pearson, s
 MINIMUM_EXCHANGEABLE = 20
 """Fewer exchangeable subjects than this give no p value."""
 PERMUTATION = 3
+ROUNDING = 1e-9
+"""Null values this little below the observed one are equal to it: ratings that changed places with
+equal ones are the same vector, but its statistic may be summed in another order."""
 
 
 def bootstrap_interval(
@@ -100,9 +103,10 @@ def permuted_ratings(y: np.ndarray, *, exchange: Exchange, n: int, seed: int) ->
 def permutation_p(observed: float, null: np.ndarray) -> float:
     """Return the one-sided p value (b + 1)/(B + 1), b the null values not below the observed.
 
-    A null value that is not defined (NaN) counts as not below, which can only make p larger.
+    A null value that is not defined (NaN), or below by rounding only, counts as not below, which
+    can only make p larger.
     """
-    at_least = int(np.sum(~(null < observed)))
+    at_least = int(np.sum(~(null < observed - ROUNDING)))
     return (at_least + 1) / (len(null) + 1)
 
 

@@ -88,7 +88,7 @@ def test_rebalanced_leave_one_out_has_no_bias_below_zero(make_design):
     table = fold_table(made.cross_validation)
     assert table["n_train_subjects"].eq(38).all()
     assert audit(made).dropped == 40
-    assert any("shares no decompositions" in w for w in made.warnings)
+    assert any("made anew for every permutation" in w for w in made.warnings)
 
 
 @pytest.mark.parametrize("scheme", ["balanced_kfold", "rebalanced_leave_one_subject_out"])
