@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +169,12 @@ class Embedder:
         return self.config.frames_per_clip
 
     @property
+    def longest_clip_frames(self) -> int | None:
+        """Most sampled frames that one clip may have; None where there is no bound."""
+        temporal = self.config.temporal
+        return temporal.positions - 1 if temporal.kind == "transformer" else None
+
+    @property
     def temperature(self) -> float:
         """Temperature of a softmax over cosines: 1 / the trained factor on the cosines."""
         return math.exp(-float(self._model.log_scale.detach()))
@@ -304,7 +310,7 @@ class Embedder:
         """
         if len(clips) == 0:
             return np.empty((0, self.embedding_width), dtype=np.float32)
-        self._check_clips(clips)
+        self.check_clips(clips)
         lengths = [len(clip) for clip in clips]
         vectors = np.split(self._encode_pictures(clips), np.cumsum(lengths)[:-1])
         out = np.empty((len(clips), self.embedding_width), dtype=np.float32)
@@ -313,9 +319,15 @@ class Embedder:
             out[part] = self.encode_sequences(*pad_sequences(vectors[part]))
         return out
 
-    def _check_clips(self, clips: Sequence[np.ndarray]) -> None:
-        temporal = self.config.temporal
-        longest = temporal.positions - 1 if temporal.kind == "transformer" else None
+    def check_clips(self, clips: Sequence[np.ndarray]) -> None:
+        """Refuse what `encode_clips` can not embed.
+
+        Raises
+        ------
+        InputError
+            Listing every clip; see `encode_clips`.
+        """
+        longest = self.longest_clip_frames
         faults = []
         for i, clip in enumerate(clips):
             if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3:
@@ -397,16 +409,10 @@ class Embedder:
         compounds : float32 ndarray of shape (n_compounds, d)
             Normalised mean of each compound's class embeddings (arXiv 2310.16640).
         """
-        classes = {
-            name: _direction(self.encode_text(sentences))
-            for name, sentences in prompts.classes.items()
-        }
-        compounds = [
-            _direction(np.stack([classes[part] for part in parts]))
-            for parts in prompts.compounds.values()
-        ]
-        empty = np.empty((0, self.embedding_width), dtype=np.float32)
-        return np.stack(list(classes.values())), np.stack(compounds) if compounds else empty
+        return combine_prompts(
+            prompts,
+            {name: self.encode_text(sentences) for name, sentences in prompts.classes.items()},
+        )
 
     def score(self, clips: Sequence[np.ndarray], prompts: PromptSet | Sequence[str]) -> np.ndarray:
         """Cosine similarity between clips and texts.
@@ -435,6 +441,32 @@ class Embedder:
             texts = self.encode_text(prompts)
         cosines: np.ndarray = np.clip(self.encode_clips(clips) @ texts.T, -1.0, 1.0)
         return cosines
+
+
+def combine_prompts(
+    prompts: PromptSet, sentences: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the vectors of classes and compounds of those of their sentences.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        Classes, and compounds with components.
+    sentences : mapping of str to ndarray of shape (n_sentences, d)
+        Text embeddings of each class.
+
+    Returns
+    -------
+    classes, compounds : float32 ndarray of shape (n_classes, d), (n_compounds, d)
+        See `Embedder.encode_prompts`.
+    """
+    classes = {name: _direction(sentences[name]) for name in prompts.classes}
+    compounds = [
+        _direction(np.stack([classes[part] for part in parts]))
+        for parts in prompts.compounds.values()
+    ]
+    stacked = np.stack(list(classes.values()))
+    return stacked, np.stack(compounds) if compounds else np.empty_like(stacked[:0])
 
 
 def pad_sequences(vectors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -73,11 +73,7 @@ def encode_prompt_sets(
     """
     encoded: list[PromptVectors] = []
     for prompts in prompt_sets:
-        classes, compounds = embedder.encode_prompts(prompts)
-        encoded.append(PromptVectors(prompts.name, tuple(prompts.classes), classes))
-        if prompts.compounds:
-            name = f"{prompts.name}_compounds"
-            encoded.append(PromptVectors(name, tuple(prompts.compounds), compounds))
+        encoded.extend(named_vectors(prompts, *embedder.encode_prompts(prompts)))
     names = [vectors.name for vectors in encoded]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -85,6 +81,17 @@ def encode_prompt_sets(
             f"two prompt sets are called {name!r}: give one another name" for name in repeated
         )
     return tuple(encoded)
+
+
+def named_vectors(
+    prompts: PromptSet, classes: np.ndarray, compounds: np.ndarray
+) -> tuple[PromptVectors, ...]:
+    """Give the vectors of `Embedder.encode_prompts` their names."""
+    singles = PromptVectors(prompts.name, tuple(prompts.classes), classes)
+    if not prompts.compounds:
+        return (singles,)
+    name = f"{prompts.name}_compounds"
+    return singles, PromptVectors(name, tuple(prompts.compounds), compounds)
 
 
 def score_columns(prompt_vectors: Sequence[PromptVectors]) -> tuple[str, ...]:
