@@ -15,7 +15,6 @@ from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
 from emoclip_clinical.features.description import describe_run, describe_source, package_versions
 from emoclip_clinical.features.encoding import FrameEncoder, rows_are_independent
-from emoclip_clinical.features.face_setup import face_setup, load_detector
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
     InterviewSummary,
@@ -27,8 +26,8 @@ from emoclip_clinical.features.pooled_parts import pool_part
 from emoclip_clinical.features.pooling import pooled_names
 from emoclip_clinical.features.precision import PrecisionChoice
 from emoclip_clinical.features.reading import ReadingSettings, SecondsDone, read_interview
+from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
-from emoclip_clinical.features.segments import Grid
 from emoclip_clinical.features.store import PartCard, PartStore
 from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptSet
 
@@ -358,22 +357,10 @@ def _warning(key: InterviewKey, summary: InterviewSummary) -> str:
 def _reading_settings(
     embedder: Embedder, config: ExtractionConfig, prompt_sets: Sequence[PromptSet]
 ) -> ReadingSettings:
-    sample_fps = config.sample_fps or embedder.sample_fps
-    window_seconds = config.window_seconds or embedder.frames_per_clip / embedder.sample_fps
-    grid = Grid(
-        sample_fps=sample_fps,
-        window_seconds=window_seconds,
-        stride_seconds=config.stride_seconds or window_seconds,
-    )
+    grid = segment_grid(config, model=embedder)
     # A window that is too long for the model is refused now, not after the first video.
     embedder.encode_sequences(
         np.ones((1, grid.slots_per_window, embedder.embedding_width), dtype=np.float32),
         np.ones((1, grid.slots_per_window), dtype=bool),
     )
-    return ReadingSettings(
-        grid=grid,
-        prompts=encode_prompt_sets(embedder, prompt_sets),
-        faces=face_setup(config, detector=load_detector(config)),
-        quality=config.quality,
-        stall_seconds=config.stall_seconds,
-    )
+    return reading_settings(config, grid=grid, prompts=encode_prompt_sets(embedder, prompt_sets))

@@ -6,14 +6,13 @@ import bisect
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import Generic
 
 import numpy as np
 import pyarrow as pa
 
 from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.decoding import SampledFrame, UnreadableVideoError, VideoSampler
-from emoclip_clinical.features.encoding import Lane, Ticket
 from emoclip_clinical.features.face_setup import FaceSetup
 from emoclip_clinical.features.following import FaceFollower, FollowedFrame, FollowingLog
 from emoclip_clinical.features.interviews import Interview
@@ -26,6 +25,7 @@ from emoclip_clinical.features.layout import (
     table_of,
     vector_column,
 )
+from emoclip_clinical.features.model_side import PictureLane, PictureTicket, ReadingModel, TicketT
 from emoclip_clinical.features.quality import (
     STATUSES,
     SegmentQuality,
@@ -43,9 +43,6 @@ from emoclip_clinical.features.segments import (
     stack_vectors,
 )
 from emoclip_clinical.records import InterviewKey
-
-if TYPE_CHECKING:
-    from emoclip_clinical.core.embedder import Embedder
 
 _WINDOWS_AT_ONCE = 16
 
@@ -111,9 +108,9 @@ class _Scored:
 def read_interview(
     interview: Interview,
     *,
-    embedder: Embedder,
+    embedder: ReadingModel,
     settings: ReadingSettings,
-    lane: Lane,
+    lane: PictureLane[TicketT],
     seconds_done: SecondsDone = no_seconds,
 ) -> InterviewReading:
     """Read one interview.
@@ -122,11 +119,11 @@ def read_interview(
     ----------
     interview : Interview
         Which file, and which part of it.
-    embedder : Embedder
+    embedder : ReadingModel
         The model.
     settings : ReadingSettings
         How.
-    lane : Lane
+    lane : PictureLane
         Where its frames are encoded.
     seconds_done : callable
         Called after each sampled frame.
@@ -169,15 +166,15 @@ def _sampler(interview: Interview, settings: ReadingSettings) -> BackgroundSampl
     return BackgroundSampler(sampler, stall_seconds=settings.stall_seconds)
 
 
-class _Reader:
+class _Reader(Generic[TicketT]):
     """From the frames of one interview to its segments."""
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: ReadingModel,
         *,
         settings: ReadingSettings,
-        lane: Lane,
+        lane: PictureLane[TicketT],
         seconds_done: SecondsDone,
     ) -> None:
         self._embedder = embedder
@@ -241,7 +238,7 @@ class _Reader:
 
     def _encoded(self, frames: Iterator[FollowedFrame]) -> Iterator[FrameRecord]:
         """Yield a record for each frame, in order, while later ones are being encoded."""
-        waiting: deque[tuple[FrameRecord, Ticket | None]] = deque()
+        waiting: deque[tuple[FrameRecord, TicketT | None]] = deque()
         for followed in frames:
             picture = self._picture(followed)
             ticket = None if picture is None else self._lane.submit(picture)
@@ -252,7 +249,7 @@ class _Reader:
         while waiting:
             yield self._with_vector(*waiting.popleft())
 
-    def _with_vector(self, record: FrameRecord, ticket: Ticket | None) -> FrameRecord:
+    def _with_vector(self, record: FrameRecord, ticket: TicketT | None) -> FrameRecord:
         return record if ticket is None else replace(record, vector=self._lane.collect(ticket))
 
     def _picture(self, followed: FollowedFrame) -> np.ndarray | None:
@@ -264,7 +261,7 @@ class _Reader:
         return self._embedder.prepare(image)
 
 
-def _is_done(ticket: Ticket | None) -> bool:
+def _is_done(ticket: PictureTicket | None) -> bool:
     return ticket is None or ticket.is_done
 
 
@@ -355,7 +352,7 @@ def _result(
     summary: InterviewSummary,
     *,
     read_again: bool,
-    embedder: Embedder,
+    embedder: ReadingModel,
     settings: ReadingSettings,
 ) -> InterviewReading:
     usable = np.array([segment.embedding is not None for segment in scored], dtype=bool)

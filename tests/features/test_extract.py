@@ -213,7 +213,7 @@ def test_segments_without_enough_face_have_nulls(
         milliseconds=[40 * i for i in range(150)],
     )
     monkeypatch.setattr(
-        "emoclip_clinical.features.extraction_run.load_detector", lambda config: LeftHalfFaces()
+        "emoclip_clinical.features.reading_settings.load_detector", lambda config: LeftHalfFaces()
     )
     config = ExtractionConfig(detection_fps=5.0)
     run(path, embedder, prompts, tmp_path / "f", config=config)
