@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import FeatureTable, InputError
-from emoclip_clinical.regression.feature_files import Amend, excluded_visits, read_feature_files
+from emoclip_clinical.regression.feature_files import read_feature_files
+from emoclip_clinical.regression.feature_rows import Amend, excluded_visits
 from emoclip_clinical.tables import limit_faults
 
 ImputeRule = Literal["none", "median"]
@@ -83,12 +84,35 @@ def read_same_features(
         Naming every column that is missing or not numeric.
     """
     table, name = read_feature_files(Path(path), columns=(), amend=amend)
+    return same_features(table, names=names, impute=impute, file=name)
+
+
+def same_features(
+    table: FeatureTable, *, names: Sequence[str], impute: ImputeRule, file: str
+) -> FeatureTable:
+    """Take the named features out of a table, as a fitted estimator needs them.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Has these columns, and maybe others.
+    names : sequence of str
+        The columns, in the order that is wanted.
+    impute : {'none', 'median'}
+    file : str
+        What messages call the table.
+
+    Raises
+    ------
+    InputError
+        Naming every column that is missing or not numeric.
+    """
     absent = [n for n in names if n not in table.values]
     if absent:
         raise InputError(
-            limit_faults([f"{name}: there is no numeric feature column {n!r}" for n in absent])
+            limit_faults([f"{file}: there is no numeric feature column {n!r}" for n in absent])
         )
-    return _usable_rows(replace(table, values=table.values[list(names)], warnings=()), impute, name)
+    return _usable_rows(replace(table, values=table.values[list(names)], warnings=()), impute, file)
 
 
 def _screened(table: FeatureTable, *, file: str) -> FeatureTable:
@@ -128,6 +152,9 @@ def _copies(values: pd.DataFrame) -> dict[str, str]:
 
 def _usable_rows(table: FeatureTable, impute: ImputeRule, file: str) -> FeatureTable:
     """Leave out visits without a value, and without imputation those that lack one."""
+    if table.keys.empty and not table.excluded.empty:
+        reasons = sorted(set(table.excluded["reason"]))
+        raise InputError(limit_faults([f"{file}: no visit can be used: {r}" for r in reasons]))
     missing = table.values.isna()
     lacking = missing.all(axis=1) if impute == "median" else missing.any(axis=1)
     if lacking.all():

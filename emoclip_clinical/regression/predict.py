@@ -12,8 +12,13 @@ from emoclip_clinical.records import FeatureTable, InputError
 from emoclip_clinical.regression.estimator import FinalEstimator, fingerprints
 from emoclip_clinical.regression.imputation import filled
 
-NOT_COMPARED = frozenset({"versions", "inputs", "pooled_features", "settings_hash"})
-"""Parts of the features' origin that may differ: whether they do is told by the others."""
+NOT_COMPARED = frozenset(
+    {"versions", "inputs", "pooled_features", "settings_hash", "precision_check"}
+)
+"""Parts of the features' origin that may differ: whether they do is told by the others.
+
+``precision_check`` is measured on each cohort's own frames; ``model.precision`` is what came of it.
+"""
 
 
 @dataclass(frozen=True)

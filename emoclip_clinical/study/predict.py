@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from emoclip_clinical.records import InputError
+from emoclip_clinical.records import FeatureTable, InputError
+from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.regression.estimator_files import ARRAYS, CARD, NOTICE, load_estimator
-from emoclip_clinical.regression.feature_files import EMBEDDING, EMBEDDINGS
-from emoclip_clinical.regression.features import read_same_features
+from emoclip_clinical.regression.feature_files import read_feature_files
+from emoclip_clinical.regression.feature_rows import EMBEDDING, EMBEDDINGS
+from emoclip_clinical.regression.features import same_features
 from emoclip_clinical.regression.predict import Predictions, predict_visits
 from emoclip_clinical.study.left_out import (
     LeftOut,
@@ -63,12 +65,11 @@ def run_predict(
     Raises
     ------
     InputError
-        See `load_estimator`, `read_same_features` and `predict_visits`.
+        See `load_estimator`, `read_feature_files` and `predict_table`.
     """
     fitted = load_estimator(estimator)
     path = features or study.path(study.protocol.data.features)
-    embeds = all(name.startswith(f"{EMBEDDING}_") for name in fitted.feature_names)
-    if path.is_dir() and embeds:
+    if path.is_dir() and averages_embeddings(fitted):
         path = path / EMBEDDINGS
     # Exclusions are of the study's own interviews; others' segments are not in them.
     own = features is None and path.is_dir()
@@ -77,14 +78,8 @@ def run_predict(
     def amend(interviews: pd.DataFrame) -> pd.DataFrame:
         return without_segments(interviews, path, left_out.segments)
 
-    table = read_same_features(
-        path,
-        names=fitted.feature_names,
-        impute=fitted.impute,
-        amend=amend if left_out.segments else None,
-    )
-    table = replace(table, warnings=(*table.warnings, *left_out.warnings))
-    made = predict_visits(fitted, table)
+    table, name = read_feature_files(path, columns=(), amend=amend if left_out.segments else None)
+    made = predict_table(fitted, table, file=name, warnings=left_out.warnings)
     written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +95,36 @@ def run_predict(
     except OSError as error:
         raise InputError(f"can not write to {written}: {error.strerror}") from None
     return PredictionRun(made, written)
+
+
+def averages_embeddings(fitted: FinalEstimator) -> bool:
+    """Say whether an estimator's features are the mean embedding of a visit's segments."""
+    return all(name.startswith(f"{EMBEDDING}_") for name in fitted.feature_names)
+
+
+def predict_table(
+    fitted: FinalEstimator, table: FeatureTable, *, file: str, warnings: Sequence[str] = ()
+) -> Predictions:
+    """Estimate the visits of a table; the one way of the command line and of the server.
+
+    Parameters
+    ----------
+    fitted : FinalEstimator
+    table : FeatureTable
+        Has the estimator's columns, and maybe others.
+    file : str
+        What messages call the table.
+    warnings : sequence of str
+        What else the user should know of it.
+
+    Raises
+    ------
+    InputError
+        If columns are missing, no visit has them all, or the features were made otherwise than
+        those of the estimator; see `same_features` and `predict_visits`.
+    """
+    same = same_features(table, names=fitted.feature_names, impute=fitted.impute, file=file)
+    return predict_visits(fitted, replace(same, warnings=(*same.warnings, *warnings)))
 
 
 def prediction_record(made: Predictions) -> dict[str, object]:

@@ -34,20 +34,42 @@ def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
     """
     with damage_told(path):
         raw = pd.read_parquet(path)
+    return typed_table(raw, text=text, name=path.name)
+
+
+def typed_table(raw: pd.DataFrame, *, text: Sequence[str], name: str, first_row: int = 2) -> Table:
+    """Give the columns of a data frame the types that those of a `Table` have.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        As pandas reads Parquet.
+    text : sequence of str
+        Columns that stay text even where they hold numbers.
+    name : str
+        What messages call it.
+    first_row : int
+        The number that messages give its first row.
+
+    Raises
+    ------
+    InputError
+        For columns that stand twice, and infinite values.
+    """
     if raw.columns.duplicated().any():
         twice = sorted({str(c) for c in raw.columns[raw.columns.duplicated()]})
-        raise InputError([f"{path.name}: column {c!r} stands twice" for c in twice])
-    columns = {str(name): _typed(raw[name], as_text=str(name) in text) for name in raw.columns}
+        raise InputError([f"{name}: column {c!r} stands twice" for c in twice])
+    columns = {str(c): _typed(raw[c], as_text=str(c) in text) for c in raw.columns}
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(raw)))
     infinite = [
-        f"{path.name}: column {name!r} holds an infinite value (row {i + 2})"
-        for name in frame.columns
-        if frame[name].dtype == np.float64
-        for i in np.flatnonzero(np.isinf(frame[name].to_numpy()))[:1]
+        f"{name}: column {column!r} holds an infinite value (row {i + first_row})"
+        for column in frame.columns
+        if frame[column].dtype == np.float64
+        for i in np.flatnonzero(np.isinf(frame[column].to_numpy()))[:1]
     ]
     if infinite:
         raise InputError(limit_faults(infinite))
-    return Table(frame=frame, rows=np.arange(len(frame)) + 2, name=path.name)
+    return Table(frame=frame, rows=np.arange(len(frame)) + first_row, name=name)
 
 
 def _typed(column: pd.Series, *, as_text: bool) -> pd.Series:

@@ -195,6 +195,9 @@ def test_features_of_another_making_are_refused(make_design):
         predict_visits(fitted(design), table(X[:, :2]))
     # Another version of Python is no other making.
     predict_visits(estimator, table(X, {**SOURCE, "versions": {"python": "3.13.0"}}))
+    # Nor what the choice of a precision found on other people's frames.
+    measured = {"mean_cosine": 0.99987, "n_frames": 32}
+    predict_visits(estimator, table(X, {**SOURCE, "precision_check": measured}))
 
 
 def test_damaged_files_are_refused(make_design, tmp_path):

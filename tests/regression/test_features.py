@@ -117,6 +117,15 @@ def test_extracted_folder(folder):
     assert list(read_features(folder, columns=["p"]).values.columns) == ["p"]
 
 
+def test_a_folder_without_any_usable_visit_says_why(folder):
+    table = pd.read_parquet(folder / "interviews.parquet")
+    table[table["reason"] != ""][1:2].to_parquet(folder / "interviews.parquet")
+    assert faults(folder) == [
+        "interviews.parquet: no visit can be used: no usable features (no_face: no face in 9 of 9 "
+        "segments)"
+    ]
+
+
 def test_folder_faults(folder, tmp_path):
     (folder / "features.json").write_text(json.dumps({"pooled_features": ["p", "z"]}))
     assert faults(folder) == ["interviews.parquet: column 'z' is missing"]
