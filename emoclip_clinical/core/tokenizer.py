@@ -14,6 +14,7 @@ from emoclip_clinical.core.hub import quiet_hub, require_hub
 from emoclip_clinical.records import InputError
 
 TOKENIZER_FOLDER = "tokenizer"
+MOST_KNOWN_WORDS = 20_000
 NEEDS_TRANSFORMERS = (
     "the texts of this tower are cut into tokens by the package transformers, which is not "
     "installed: pip install transformers"
@@ -85,7 +86,9 @@ class Tokenizer:
     def _make(self) -> Any:
         if not self.hub_name:
             options = dict(self._config.get("tokenizer_kwargs") or {})
-            return open_clip.SimpleTokenizer(context_length=self.context_length, **options)
+            made = open_clip.SimpleTokenizer(context_length=self.context_length, **options)
+            made.cache = _KnownWords(made.cache)
+            return made
         if importlib.util.find_spec("transformers") is None:
             raise InputError(NEEDS_TRANSFORMERS)
         if self._folder is not None and self._folder.is_dir():
@@ -111,3 +114,11 @@ class Tokenizer:
                 f"the vocabulary {self.hub_name!r} of the text tower can not be loaded: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}"
             ) from error
+
+
+class _KnownWords(dict[str, str]):
+    """Words and their parts, up to a number: open_clip keeps every word that it ever met."""
+
+    def __setitem__(self, word: str, parts: str) -> None:
+        if len(self) < MOST_KNOWN_WORDS:
+            super().__setitem__(word, parts)

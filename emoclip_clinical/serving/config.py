@@ -48,6 +48,12 @@ class ServingConfig(BaseModel):
     )
     max_uploads: int = Field(default=128, ge=1, description="Bodies that are received at once.")
     max_texts: int = Field(default=1024, ge=1, description="Texts of one request.")
+    max_text_characters: int = Field(
+        default=2000,
+        ge=1,
+        description="Longest text; a tower's context ends long before, and finding the tokens of "
+        "an endless word takes long.",
+    )
     decoders: int = Field(default=2, ge=1, le=64, description="Videos that are read at once.")
     decoder_mib: int = Field(
         default=2048, ge=256, description="Memory that the process reading a video may take, MiB."

@@ -25,7 +25,7 @@ from emoclip_clinical.serving.batching import (
     Room,
 )
 from emoclip_clinical.serving.config import ServingConfig
-from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.problems import Problem, shortened
 
 PICTURES, TEXTS, SEQUENCES = "pictures", "texts", "sequences"
 
@@ -132,9 +132,16 @@ class ServedModel:
         Raises
         ------
         Problem
-            422 without a text tower; 413, 429 or 504 as `encode_frames`.
+            422 without a text tower, and for texts that are too long; else as `encode_frames`.
         """
         self.require_text_tower()
+        longest = self._config.max_text_characters
+        if too_long := [i for i, text in enumerate(texts) if len(text) > longest]:
+            faults = [
+                f"text {i}: at most {longest} characters were wanted, got {len(texts[i])}"
+                for i in too_long
+            ]
+            raise Problem(422, shortened(faults))
         if not texts:
             return self._nothing()
         async with self._room(TEXTS, len(texts)) as room:

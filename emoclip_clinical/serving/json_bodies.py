@@ -9,11 +9,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from emoclip_clinical.serving.config import ServingConfig
-from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.problems import Problem, shortened
 
 Content = TypeVar("Content", bound=BaseModel)
-
-_MOST_FAULTS = 100
 
 
 def media_type(request: Request) -> str:
@@ -61,13 +59,6 @@ def parse_json(content: bytes, model: type[Content]) -> Content:
         names = _field_names(model.model_json_schema())
         faults = [f"{_place(fault['loc'], names)}: {_message(fault)}" for fault in found]
         raise Problem(422, shortened(faults)) from None
-
-
-def shortened(faults: list[str]) -> list[str]:
-    """Return the first hundred faults, each once, and how many more there are."""
-    different = list(dict.fromkeys(faults))
-    left = len(different) - _MOST_FAULTS
-    return [*different[:_MOST_FAULTS], *([f"and {left} more"] if left > 0 else [])]
 
 
 def refuse_content_encoding(request: Request) -> None:

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
 
+_MOST_FAULTS = 100
+
 
 class Problem(Exception):  # noqa: N818
     """A request that can not be answered as it wished.
@@ -51,3 +53,10 @@ class Problem(Exception):  # noqa: N818
             "faults": list(self.faults),
         }
         return JSONResponse(content, self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def shortened(faults: Sequence[str]) -> list[str]:
+    """Return the first hundred faults, each once, and how many more there are."""
+    different = list(dict.fromkeys(faults))
+    left = len(different) - _MOST_FAULTS
+    return [*different[:_MOST_FAULTS], *([f"and {left} more"] if left > 0 else [])]

@@ -1,0 +1,64 @@
+"""Texts to vectors."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from emoclip_clinical.features.layout import vector_column
+from emoclip_clinical.serving.answers import (
+    ARROW,
+    EMBEDDING,
+    JSON,
+    NPY,
+    Answer,
+    check_accept,
+    respond,
+)
+from emoclip_clinical.serving.door import Door, door_of
+from emoclip_clinical.serving.json_bodies import media_type, read_json
+from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.schemas import (
+    BINARY,
+    EmbeddingsAnswer,
+    TextsRequest,
+    problems,
+    reference,
+    request_body,
+    table_answer,
+)
+from emoclip_clinical.serving.waiting import unless_gone
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/embeddings/text",
+    summary="Embed texts",
+    openapi_extra=request_body({JSON: reference(TextsRequest), ARROW: BINARY}),
+    responses={
+        200: table_answer("A row for each text, L2-normalised", schema=EmbeddingsAnswer, npy=True),
+        **problems(400, 406, 408, 413, 415, 422, 429, 504),
+    },
+    response_class=Response,
+)
+async def embed_texts(request: Request) -> Response:
+    """Embed texts, sent as JSON or as an Arrow stream with a column `text`."""
+    door = door_of(request)
+    check_accept(request, forms=(JSON, ARROW, NPY))
+    texts = await _texts(request, door)
+    if len(texts) > door.config.max_texts:
+        raise Problem(
+            413, f"a request may hold at most {door.config.max_texts} texts, got {len(texts)}"
+        )
+    vectors = await unless_gone(request, door.model.encode_texts(texts))
+    table = pa.table({EMBEDDING: vector_column(vectors)})
+    return await respond(request, Answer(table, {"model": door.model.about}))
+
+
+async def _texts(request: Request, door: Door) -> list[str]:
+    if media_type(request) == JSON:
+        return (await read_json(request, TextsRequest, config=door.config)).texts
+    raise Problem(415, f"the body must be {JSON} or {ARROW}")
