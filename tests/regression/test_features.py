@@ -120,10 +120,12 @@ def test_extracted_folder(folder):
 def test_a_folder_without_any_usable_visit_says_why(folder):
     table = pd.read_parquet(folder / "interviews.parquet")
     table[table["reason"] != ""][1:2].to_parquet(folder / "interviews.parquet")
-    assert faults(folder) == [
+    with pytest.raises(InputError) as caught:
+        read_same_features(folder, names=["p"])
+    assert caught.value.faults == (
         "interviews.parquet: no visit can be used: no usable features (no_face: no face in 9 of 9 "
-        "segments)"
-    ]
+        "segments)",
+    )
 
 
 def test_folder_faults(folder, tmp_path):
