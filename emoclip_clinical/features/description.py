@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
 from emoclip_clinical.features.face_setup import describe_faces
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.prompt_sets import prompt_set_content, prompt_set_hash
@@ -67,6 +67,43 @@ def describe_run(
         },
         "quality": config.quality.model_dump(mode="json"),
         "faces": describe_faces(config),
+    }
+
+
+def describe_tables(
+    embedder: Embedder,
+    config: ExtractionConfig,
+    *,
+    run: Mapping[str, object],
+    pooled_names: Sequence[str],
+) -> dict[str, object]:
+    """Return what ``features.json`` says of the tables beside what decided each part.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        The model.
+    config : ExtractionConfig
+        Settings.
+    run : mapping
+        From `describe_run`.
+    pooled_names : sequence of str
+        Columns of pooled features.
+
+    Returns
+    -------
+    dict
+        JSON-like.
+    """
+    return {
+        "training_people": embedder.card.get("training_people"),
+        "settings_hash": canonical_hash(run),
+        "pooling": {
+            "statistics": list(config.pooling),
+            "weights": config.pooling_weights,
+        },
+        "pooled_features": list(pooled_names),
+        "versions": package_versions(),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
-from emoclip_clinical.features.description import describe_run, describe_source, package_versions
+from emoclip_clinical.features.description import describe_run, describe_source, describe_tables
 from emoclip_clinical.features.encoding import FrameEncoder, rows_are_independent
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
@@ -22,8 +22,7 @@ from emoclip_clinical.features.layout import (
     segments_schema,
 )
 from emoclip_clinical.features.patient import PatientChoice, patient_warning
-from emoclip_clinical.features.pooled_parts import pool_part
-from emoclip_clinical.features.pooling import pooled_names
+from emoclip_clinical.features.pooled_parts import Pooler
 from emoclip_clinical.features.precision import PrecisionChoice
 from emoclip_clinical.features.reading import ReadingSettings, SecondsDone, read_interview
 from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
@@ -151,6 +150,9 @@ class ExtractionRun:
         self._settings = _reading_settings(embedder, config, setup.prompt_sets)
         self._description = describe_run(embedder, config, setup.prompt_sets, self._settings.grid)
         self._settings_hash = canonical_hash(self._description)
+        self._pooler = Pooler(
+            self._settings.prompts, embedder.embedding_width, config.pooling, config.pooling_weights
+        )
         self.warnings: list[str] = []
         if self._settings.grid.slots_per_window > embedder.frames_per_clip:
             self.warnings.append(
@@ -249,13 +251,13 @@ class ExtractionRun:
         """Write the tables from all parts with these settings; return warnings."""
         cards = self.store.cards()
         same = [card for card in cards if card.settings_hash == self._settings_hash]
-        names = self._pooled_names()
+        names = self._pooler.names
         self.store.merge(
             same,
             segments_schema=segments_schema(score_columns(self._settings.prompts)),
             embeddings_schema=embeddings_schema(self._embedder.embedding_width),
             pooled_names=names,
-            pooled=[self._pool(card) for card in same],
+            pooled=[self._pooler.pool_part(self.store.parts / card.key.name) for card in same],
             description=self._features_json(same, names),
         )
         asked = {interview.key for interview in interviews}
@@ -274,36 +276,15 @@ class ExtractionRun:
         return warnings
 
     def _features_json(self, cards: Sequence[PartCard], names: Sequence[str]) -> dict[str, object]:
-        config = self._setup.config
         return {
             **self._description,
             # Beside the settings and not among them: none of these changes a part.
             "precision_check": self._setup.precision.to_json(),
-            "training_people": self._embedder.card.get("training_people"),
-            "settings_hash": self._settings_hash,
-            "pooling": {
-                "statistics": list(config.pooling),
-                "weights": config.pooling_weights,
-            },
-            "pooled_features": list(names),
-            "versions": package_versions(),
+            **describe_tables(
+                self._embedder, self._setup.config, run=self._description, pooled_names=names
+            ),
             "inputs": [{"interview": card.key.name, **card.source} for card in cards],
         }
-
-    def _pooled_names(self) -> tuple[str, ...]:
-        return pooled_names(
-            self._settings.prompts,
-            embedding_width=self._embedder.embedding_width,
-            pooling=self._setup.config.pooling,
-        )
-
-    def _pool(self, card: PartCard) -> dict[str, float | None]:
-        return pool_part(
-            self.store.parts / card.key.name,
-            prompt_vectors=self._settings.prompts,
-            pooling=self._setup.config.pooling,
-            weights=self._setup.config.pooling_weights,
-        )
 
     def _source(self, interview: Interview) -> dict[str, object]:
         faces = self._settings.faces

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +129,25 @@ def embeddings_schema(width: int) -> pa.Schema:
 def interviews_schema(pooled_names: Sequence[str]) -> pa.Schema:
     """Return the schema of interviews.parquet."""
     return pa.schema([*_INTERVIEW, *((name, pa.float64()) for name in pooled_names)])
+
+
+def interviews_table(
+    interviews: Sequence[tuple[InterviewKey, InterviewSummary, Mapping[str, float | None]]],
+    *,
+    pooled_names: Sequence[str],
+) -> pa.Table:
+    """Return interviews.parquet of interviews, each with its pooled features."""
+    rows: list[dict[str, Any]] = [
+        {
+            **{name: values[0] for name, values in key_columns(key, n_rows=1).items()},
+            **asdict(summary),
+            **features,
+        }
+        for key, summary, features in interviews
+    ]
+    schema = interviews_schema(pooled_names)
+    columns = {name: [row[name] for row in rows] for name in schema.names}
+    return table_of(columns, schema=schema)
 
 
 def key_columns(key: InterviewKey, *, n_rows: int) -> dict[str, list[str]]:

@@ -1,8 +1,9 @@
-"""Pooling of interviews from the tables that were kept of them, without reading a video again."""
+"""Pooling of interviews from their tables, which may lie on disk or be there already."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,44 +11,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from emoclip_clinical.features.pooling import ScoredSegments, pool_segments
+from emoclip_clinical.features.pooling import ScoredSegments, pool_segments, pooled_names
 from emoclip_clinical.features.pooling_config import PoolingStatistic, PoolingWeights
 from emoclip_clinical.features.scores import PromptVectors, score_columns
 
 
-def pool_part(
-    folder: Path,
-    *,
-    prompt_vectors: Sequence[PromptVectors],
-    pooling: Sequence[PoolingStatistic],
-    weights: PoolingWeights,
-) -> dict[str, float | None]:
-    """Pool one interview from its part.
+@dataclass(frozen=True)
+class Pooler:
+    """How interviews become rows of features.
 
-    Parameters
+    Attributes
     ----------
-    folder : Path
-        Holds ``segments.parquet`` and ``embeddings.parquet`` of one interview.
     prompt_vectors : sequence of PromptVectors
         The sets that were scored.
+    embedding_width : int
+        Length d of an embedding.
     pooling, weights
         See `pool_segments`.
-
-    Returns
-    -------
-    dict of str to float or None
-        Under `pooled_names`.
     """
-    return pool_segments(
-        scored_segments(
+
+    prompt_vectors: Sequence[PromptVectors]
+    embedding_width: int
+    pooling: Sequence[PoolingStatistic]
+    weights: PoolingWeights
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the pooled features, in the order of the table."""
+        return pooled_names(
+            self.prompt_vectors, embedding_width=self.embedding_width, pooling=self.pooling
+        )
+
+    def pool(self, segments: pa.Table, embeddings: pa.Table) -> dict[str, float | None]:
+        """Pool one interview.
+
+        Parameters
+        ----------
+        segments, embeddings : pyarrow.Table
+            See `scored_segments`.
+
+        Returns
+        -------
+        dict of str to float or None
+            Under `names`.
+        """
+        return pool_segments(
+            scored_segments(segments, embeddings, columns=score_columns(self.prompt_vectors)),
+            prompt_vectors=self.prompt_vectors,
+            pooling=self.pooling,
+            weights=self.weights,
+        )
+
+    def pool_part(self, folder: Path) -> dict[str, float | None]:
+        """Pool one interview from ``segments.parquet`` and ``embeddings.parquet`` of its part."""
+        return self.pool(
             pq.read_table(folder / "segments.parquet"),
             pq.read_table(folder / "embeddings.parquet"),
-            columns=score_columns(prompt_vectors),
-        ),
-        prompt_vectors=prompt_vectors,
-        pooling=pooling,
-        weights=weights,
-    )
+        )
 
 
 def scored_segments(

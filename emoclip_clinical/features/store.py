@@ -15,17 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emoclip_clinical.features.layout import (
-    InterviewSummary,
-    interviews_schema,
-    key_columns,
-    table_of,
-)
+from emoclip_clinical.features.layout import InterviewSummary, interviews_table
 from emoclip_clinical.features.locks import folder_lock
 from emoclip_clinical.features.reading import InterviewReading
 from emoclip_clinical.features.shards import Shard
@@ -186,7 +180,9 @@ class PartStore:
                     # One part at a time keeps memory flat over a cohort.
                     writer.write_table(pq.read_table(part, schema=schema))
         with _replacing(self.folder / "interviews.parquet") as target:
-            pq.write_table(_interviews(cards, pooled_names, pooled), target, compression="zstd")
+            rows = [(c.key, c.summary, values) for c, values in zip(cards, pooled, strict=True)]
+            whole = interviews_table(rows, pooled_names=pooled_names)
+            pq.write_table(whole, target, compression="zstd")
         with _replacing(self.folder / "features.json") as target:
             target.write_text(_json(description), encoding="utf-8")
 
@@ -200,24 +196,6 @@ class PartStore:
             run=int(pieces["run"]) if pieces.get("run", "").isdecimal() else 0,
         )
         return self.read_card(key) if key.name == name else None
-
-
-def _interviews(
-    cards: Sequence[PartCard],
-    pooled_names: Sequence[str],
-    pooled: Sequence[Mapping[str, float | None]],
-) -> pa.Table:
-    rows: list[dict[str, Any]] = [
-        {
-            **{name: values[0] for name, values in key_columns(card.key, n_rows=1).items()},
-            **asdict(card.summary),
-            **features,
-        }
-        for card, features in zip(cards, pooled, strict=True)
-    ]
-    schema = interviews_schema(pooled_names)
-    columns = {name: [row[name] for row in rows] for name in schema.names}
-    return table_of(columns, schema=schema)
 
 
 def _json(content: Mapping[str, object]) -> str:
