@@ -55,10 +55,11 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class PromptSetFacts:
-    """A prompt set that a server has loaded: its name and its classes, compounds after them."""
+    """A prompt set that a server has loaded: its name, classes and compounds."""
 
     name: str
     classes: tuple[str, ...]
+    compounds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def models(content: Mapping[str, Any]) -> Models:
     return Models(
         _record(ModelFacts, content["model"]),
         tuple(
-            PromptSetFacts(str(entry["name"]), tuple(map(str, entry["classes"])))
+            PromptSetFacts(
+                str(entry["name"]), tuple(entry["classes"]), tuple(entry.get("compounds", ()))
+            )
             for entry in content["prompt_sets"]
         ),
         tuple(_record(EstimatorFacts, entry) for entry in content["estimators"]),
