@@ -21,6 +21,7 @@ from . import (
     report,
     run,
     scales,
+    serve,
     train,
     validate,
     view,
@@ -54,6 +55,7 @@ app.command("withdraw")(withdraw.command)
 app.command("prompts")(prompts.command)
 app.command("scales")(scales.command)
 app.command("power")(power.command)
+app.command("serve")(serve.command)
 app.command("import-checkpoint")(import_checkpoint.command)
 
 

@@ -24,6 +24,10 @@ from emoclip_clinical.serving.watching import Answered, Watched
 
 _ROUTERS = (texts.router, models.router, health.router)
 _CLIENT_GONE = 499
+_FAULTS = {
+    404: "there is nothing at this address; /docs says what there is",
+    405: "this address does not take this method; the header Allow says which it takes",
+}
 
 
 def make_app(door: Door, *, tokens: Tokens | None = None, hosts: tuple[str, ...] = ()) -> ASGIApp:
@@ -110,7 +114,8 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return Problem(error.status_code, error.detail, headers=error.headers).response()
+    fault = _FAULTS.get(error.status_code, error.detail)
+    return Problem(error.status_code, fault, headers=error.headers).response()
 
 
 async def _gone(request: Request, error: Exception) -> Response:

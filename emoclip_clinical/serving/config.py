@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emoclip_clinical.records import InputError
 
 MIB = 2**20
 
@@ -84,3 +88,41 @@ class ServingConfig(BaseModel):
         description="How long the server goes on after SIGTERM to finish what it has accepted, "
         "and to hand out the results of jobs.",
     )
+
+
+def parse_limits(pairs: Sequence[str]) -> ServingConfig:
+    """Read limits given as text.
+
+    Parameters
+    ----------
+    pairs : sequence of str
+        ``key=value``, with keys of `ServingConfig`.
+
+    Raises
+    ------
+    InputError
+        Listing every fault.
+    """
+    given: dict[str, str] = {}
+    faults = []
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            faults.append(f"a limit must be KEY=VALUE, got {pair!r}")
+        elif key in given:
+            faults.append(f"limit {key!r} is given twice")
+        elif key not in ServingConfig.model_fields:
+            known = ", ".join(ServingConfig.model_fields)
+            faults.append(f"there is no limit {key!r}; there are {known}")
+        else:
+            given[key] = value
+    try:
+        config = ServingConfig.model_validate(given)
+    except ValidationError as error:
+        faults += [
+            f"limit {'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()
+        ]
+    if faults:
+        raise InputError(faults)
+    return config

@@ -1,9 +1,10 @@
-"""A small study with two videos, and the viewer on a port of its own."""
+"""A small study and its viewer on a port of its own; a small model behind a door."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,21 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from starlette.testclient import TestClient
 
+from emoclip_clinical.core.checkpoint import save_checkpoint
+from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.embedder import Embedder, load_model
+from emoclip_clinical.core.model import build_model
+from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.records import InterviewKey
+from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.encoding import ServedModel
+from emoclip_clinical.serving.metrics import Metrics
+from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.viewer.cohort import open_cohort
 from emoclip_clinical.serving.viewer.server import ViewerServer
 from emoclip_clinical.study.protocol import open_study
@@ -92,3 +106,58 @@ def serve() -> Iterator[Callable[..., ViewerServer]]:
         server.stop()
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, small_model: ModelConfig) -> Path:
+    """A small model with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    built = build_model(small_model, seed=0)
+    save_checkpoint(folder, built=built, config=small_model, card={})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder(model_folder: Path) -> Embedder:
+    """The small model as users load it, for answers that are compared with the server's."""
+    return load_model(model_folder, device="cpu")
+
+
+@pytest.fixture
+def open_door(model_folder: Path) -> Iterator[Callable[..., Door]]:
+    """Return a function that makes a door of the small model; all are closed at the end."""
+    with ExitStack() as doors:
+
+        def make(*, extraction: ExtractionConfig | None = None, **limits: object) -> Door:
+            config = ServingConfig.model_validate(limits)
+            metrics = Metrics()
+            made = ServedModel(load_model(model_folder, device="cpu"), config=config, log=metrics)
+            model = doors.enter_context(made)
+            own = load_prompt_sets(("basic_seven",))
+            others = load_prompt_sets(("mafw_compounds",))
+            return Door(
+                model=model,
+                config=config,
+                extraction=extraction or ExtractionConfig(face="whole_frame"),
+                prompts=LoadedPrompts(model, own=own, others=others),
+                reader=None,
+                jobs=None,
+                estimators=None,
+                metrics=metrics,
+            )
+
+        yield make
+
+
+@pytest.fixture
+def door(open_door: Callable[..., Door]) -> Door:
+    """A door with the limits as they are."""
+    return open_door()
+
+
+@pytest.fixture
+def client(door: Door) -> Iterator[TestClient]:
+    """A client on this machine of a server without tokens."""
+    # The guard looks at the host, and a bug is an answer and no exception.
+    with TestClient(make_app(door), base_url="http://localhost") as made:
+        yield made

@@ -1,0 +1,185 @@
+"""A server's life: load, listen, finish what was accepted, end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType, TracebackType
+
+import numpy as np
+import uvicorn
+
+from emoclip_clinical.core.checkpoint import load_checkpoint
+from emoclip_clinical.core.embedder import Embedder
+from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
+from emoclip_clinical.serving.metrics import Metrics
+from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
+from emoclip_clinical.serving.prompts import LoadedPrompts
+
+_KEEP_ALIVE_SECONDS = 75
+_LAST_SECONDS = 5
+_MOST_CONNECTIONS = 2048
+
+ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
+
+
+def serve(plan: ServerPlan, *, say: Callable[[str], None]) -> None:
+    """Serve until the process is asked to end.
+
+    SIGTERM and SIGINT end it when all that was accepted is done; a second one ends it at once.
+
+    Parameters
+    ----------
+    plan : ServerPlan
+        What to serve, and where.
+    say : callable
+        Shows a line to whoever started the server.
+
+    Raises
+    ------
+    InputError
+        If the plan can not be carried out.
+    KeyboardInterrupt
+        After a second signal.
+    """
+    tokens = checked_tokens(plan.address)
+    with listening_socket(plan.address) as listening, open_door(plan) as door:
+        _log_to_stderr()
+        scheme = "https" if plan.address.is_encrypted else "http"
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if listening.family == socket.AF_INET6 else host
+        server = DoorServer(
+            uvicorn.Config(
+                make_app(door, tokens=tokens),
+                ssl_certfile=plan.address.certificate_file,
+                ssl_keyfile=plan.address.key_file,
+                lifespan="off",
+                ws="none",
+                # The log of uvicorn holds paths, which may hold anything.
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_MOST_CONNECTIONS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_LAST_SECONDS,
+            ),
+            door=door,
+            ready=lambda: say(f"ready: {scheme}://{shown}:{port}"),
+        )
+        server.run(sockets=[listening])
+    if server.force_exit:
+        raise KeyboardInterrupt
+    say("ended")
+
+
+@contextmanager
+def open_door(plan: ServerPlan) -> Iterator[Door]:
+    """Load everything that a plan names.
+
+    Yields
+    ------
+    Door
+        Its threads and processes end with the context.
+
+    Raises
+    ------
+    InputError
+        If something can not be loaded.
+    """
+    config, metrics = plan.config, Metrics()
+    embedder = Embedder(
+        load_checkpoint(plan.model_folder),
+        device=plan.device,
+        precision=plan.precision,
+        batch_frames=max(config.max_batch_frames, config.max_batch_texts),
+    )
+    with ServedModel(embedder, config=config, log=metrics) as model:
+        for kind in (PICTURES, TEXTS, SEQUENCES):
+            metrics.watch(f"waiting_{kind}", f"Waiting {kind}.", partial(model.n_waiting, kind))
+        yield Door(
+            model=model,
+            config=config,
+            extraction=plan.extraction,
+            prompts=LoadedPrompts(model, own=plan.own_prompts, others=plan.other_prompts),
+            reader=None,
+            jobs=None,
+            estimators=None,
+            metrics=metrics,
+        )
+
+
+class DoorServer(uvicorn.Server):
+    """A server that goes on answering while it finishes what it has accepted.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+        How it listens.
+    door : Door
+        What knows how much is left to do.
+    ready : callable
+        Called when it answers.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, door: Door, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._door = door
+        self._ready = ready
+        self._ends_by = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Encode a picture and the prompts, so that the first request need not wait, and listen."""
+        model = self._door.model
+        side = model.embedder.image_size_pixels
+        await model.encode_frames(np.zeros((1, side, side, 3), dtype=np.uint8))
+        if model.embedder.has_text_tower:
+            await self._door.prompts.own_vectors()
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end at the first signal; end at once at the second."""
+        if self._door.standing.is_draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._door.standing.drain()
+        self._ends_by = time.monotonic() + self._door.config.shutdown_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """End where nothing is left to do; called ten times a second."""
+        if self._door.standing.is_draining and (
+            self._is_done() or time.monotonic() > self._ends_by
+        ):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _is_done(self) -> bool:
+        return self._door.standing.n_running == 0
+
+
+class _WithoutMessages(logging.Formatter):
+    """Shows where an error came from; its message may hold what a client sent."""
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
+        name = "" if ei[0] is None else ei[0].__name__
+        return "".join([*traceback.format_tb(ei[2]), name])
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithoutMessages("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("emoclip_clinical.serving").setLevel(logging.INFO)
