@@ -1,0 +1,208 @@
+"""Tables as JSON and raw columns, which no reader of files is needed for.
+
+What a process sends back after it has opened a hostile file may itself be hostile. Here a table is
+a list of columns whose lengths are checked before anything is made of them; text stands in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emoclip_clinical.records import InputError
+from emoclip_clinical.serving.isolation.messages import Message, ProtocolError
+
+_NUMBERS: Mapping[str, tuple[pa.DataType, np.dtype[Any]]] = {
+    "int32": (pa.int32(), np.dtype("<i4")),
+    "int64": (pa.int64(), np.dtype("<i8")),
+    "float32": (pa.float32(), np.dtype("<f4")),
+    "float64": (pa.float64(), np.dtype("<f8")),
+}
+_WORDS = {"string": pa.string(), "bool": pa.bool_()}
+_VECTORS = "vectors"
+_NAMES = {kind: name for name, (kind, _) in _NUMBERS.items()} | {
+    kind: name for name, kind in _WORDS.items()
+}
+_MOST_COLUMNS = 20_000
+_MOST_WIDTH = 65_536
+
+Columns = list[dict[str, Any]]
+
+
+def pack_table(table: pa.Table) -> tuple[Columns, list[bytes]]:
+    """Turn a table into JSON and bytes.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Columns of int32, int64, float32, float64, string or bool, with nulls where there are
+        any; or fixed-size lists of float32 without nulls.
+
+    Returns
+    -------
+    columns : list of dict
+        For `unpack_table`.
+    parts : list of bytes
+        The payload.
+    """
+    columns: Columns = []
+    parts: list[bytes] = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = _NAMES.get(column.type, _VECTORS)
+        if kind in _NUMBERS:
+            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            values = pc.fill_null(column, pa.scalar(0, type=column.type))
+            numbers = np.asarray(values.to_numpy(), dtype=_NUMBERS[kind][1])
+            columns.append({"name": name, "type": kind})
+            parts += [numbers.tobytes(), valid.astype(np.bool_).tobytes()]
+        elif kind in _WORDS:
+            columns.append({"name": name, "type": kind, "values": column.to_pylist()})
+        else:
+            width = column.type.list_size
+            flat = column.combine_chunks().flatten().to_numpy()
+            columns.append({"name": name, "type": kind, "width": width})
+            parts.append(np.asarray(flat, dtype="<f4").tobytes())
+    return columns, parts
+
+
+def unpack_table(message: Message, name: str, *, start: int = 0) -> tuple[pa.Table, int]:
+    """Make a table of what `pack_table` made of one.
+
+    Parameters
+    ----------
+    message : Message
+        Its field `name` is ``{"n_rows": …, "columns": …}``.
+    name : str
+        Which field.
+    start : int
+        Where in the payload its numbers begin.
+
+    Returns
+    -------
+    table : pyarrow.Table
+    end : int
+        Where in the payload its numbers end.
+
+    Raises
+    ------
+    ProtocolError
+        If it is anything else.
+    """
+    described = message.fields.get(name)
+    if not isinstance(described, dict):
+        raise ProtocolError(f"{name} is no table")
+    n_rows, columns = described.get("n_rows"), described.get("columns")
+    if type(n_rows) is not int or n_rows < 0 or not isinstance(columns, list):
+        raise ProtocolError(f"{name} is no table")
+    if len(columns) > _MOST_COLUMNS or not all(isinstance(c, dict) for c in columns):
+        raise ProtocolError(f"{name} is no table")
+    cutter = _Cutter(message.payload, start)
+    made: dict[str, pa.Array] = {}
+    for column in columns:
+        title = column.get("name")
+        if not isinstance(title, str) or title in made:
+            raise ProtocolError(f"{name} names a column in no way, or two alike")
+        made[title] = _column(column, n_rows, cutter)
+    return pa.table(made), cutter.at
+
+
+def described(table: pa.Table, columns: Columns) -> Mapping[str, Any]:
+    """Return the field that `unpack_table` reads."""
+    return {"n_rows": table.num_rows, "columns": columns}
+
+
+class _Cutter:
+    def __init__(self, payload: memoryview, start: int) -> None:
+        self._payload = payload
+        self.at = start
+
+    def take(self, count: int, kind: np.dtype[Any]) -> np.ndarray:
+        end = self.at + count * kind.itemsize
+        if end > len(self._payload):
+            raise ProtocolError("a table's numbers end too early")
+        piece = np.frombuffer(self._payload[self.at : end], dtype=kind)
+        self.at = end
+        return piece
+
+
+def _column(column: Mapping[str, Any], n_rows: int, cutter: _Cutter) -> pa.Array:
+    kind = str(column.get("type"))
+    if kind in _NUMBERS:
+        arrow, number = _NUMBERS[kind]
+        values = cutter.take(n_rows, number)
+        valid = cutter.take(n_rows, np.dtype(np.uint8)) != 0
+        return pa.array(values, type=arrow, mask=~valid)
+    if kind in _WORDS:
+        words = column.get("values")
+        if not isinstance(words, list) or len(words) != n_rows:
+            raise ProtocolError("a column has another length than its table")
+        try:
+            return pa.array(words, type=_WORDS[kind])
+        except (pa.ArrowException, UnicodeEncodeError):
+            raise ProtocolError("a column holds something else than it says") from None
+    width = column.get("width")
+    if kind != _VECTORS or type(width) is not int or not 1 <= width <= _MOST_WIDTH:
+        raise ProtocolError("a column has a type that there is not")
+    flat = pa.array(cutter.take(n_rows * width, np.dtype("<f4")))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """Give a table from outside types that `pack_table` knows.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Numbers, text and truth values of any width, dictionaries of them included.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    InputError
+        Listing every column of another type, by its place.
+    """
+    faults: list[str] = []
+    names = table.column_names
+    if len(set(names)) < len(names):
+        faults.append("two columns have the same name")
+    if len(names) > _MOST_COLUMNS:
+        raise InputError(f"a table may have at most {_MOST_COLUMNS} columns, got {len(names)}")
+    made = []
+    for place, column in enumerate(table.columns):
+        wanted = _plain_type(column.type)
+        if wanted is None:
+            faults.append(
+                f"column {place} (from 0) must hold numbers, text or truth values; it holds "
+                f"another type of Arrow"
+            )
+            continue
+        try:
+            made.append(column.cast(wanted))
+        except pa.ArrowException:
+            faults.append(f"column {place} (from 0) holds values that can not be read as {wanted}")
+    if faults:
+        raise InputError(faults)
+    return pa.table(made, names=names)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    tests: Sequence[tuple[Any, pa.DataType]] = (
+        (pa.types.is_boolean, pa.bool_()),
+        (pa.types.is_float32, pa.float32()),
+        (pa.types.is_floating, pa.float64()),
+        (pa.types.is_integer, pa.int64()),
+        (pa.types.is_string, pa.string()),
+        (pa.types.is_large_string, pa.string()),
+        (pa.types.is_string_view, pa.string()),
+        (pa.types.is_null, pa.float64()),
+    )
+    return next((plain for test, plain in tests if test(kind)), None)
