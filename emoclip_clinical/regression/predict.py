@@ -79,7 +79,9 @@ def predict_visits(estimator: FinalEstimator, features: FeatureTable) -> Predict
             f"{int(missing.any(axis=1).sum())} visits lack a feature, and the estimator was fitted "
             "without imputation"
         )
-    table = pd.concat([features.keys, _estimates(estimator, X), _range(estimator, X)], axis=1)
+    # Numbers without any measure overflow: such a visit is out of range, and no fault of ours.
+    with np.errstate(over="ignore", invalid="ignore"):
+        table = pd.concat([features.keys, _estimates(estimator, X), _range(estimator, X)], axis=1)
     seen = set(estimator.rows_seen)
     table["n_imputed"] = missing.sum(axis=1)
     table["in_training"] = [mark in seen for mark in fingerprints(X)]
@@ -166,7 +168,8 @@ def _range(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
     farthest = np.abs(deviations).argmax(axis=1)
     return pd.DataFrame(
         {
-            "out_of_range": distance > estimator.distance_limit,
+            # Asked this way round, no NaN is within it.
+            "out_of_range": ~(distance <= estimator.distance_limit),
             "distance": distance,
             "distance_limit": estimator.distance_limit,
             "farthest_feature": [estimator.feature_names[i] for i in farthest],

@@ -265,6 +265,8 @@ def test_what_lies_far_away_is_flagged_and_training_rows_are_known_again(make_de
     assert made.table["out_of_range"].all()
     assert made.table["farthest_feature"][0] == "f3"
     assert "1 visit is out of range" in made.warnings[0]
+    for huge in (1e100, -1e200, 1e307):
+        assert predict_visits(estimator, table(far * huge)).table["out_of_range"].all()
     again = predict_visits(estimator, table(design.X[:3]))
     assert again.table["in_training"].tolist() == [True] * 3
     assert not predict_visits(estimator, table(new)).table["in_training"].any()
