@@ -96,14 +96,25 @@ class ModelDescription(BaseModel):
     device: str
 
 
+class EstimatorDescription(BaseModel):
+    """An estimator that the server has loaded."""
+
+    target: str
+    n_subjects: int
+    minimum: float | None
+    maximum: float | None
+    level: float
+    n_features: int
+    for_videos: bool = Field(description="Whether it can be used for videos, too.")
+    notice: str
+
+
 class ModelsAnswer(BaseModel):
     """Everything that the server can be asked."""
 
     model: ModelDescription
     prompt_sets: list[PromptSetDescription]
-    estimators: list[dict[str, Any]] = Field(
-        description="Targets with their ranges, and what their authors must be told."
-    )
+    estimators: list[EstimatorDescription]
 
 
 SHOWN: tuple[type[BaseModel], ...] = (

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from emoclip_clinical.serving.door import Door, door_of
 from emoclip_clinical.serving.schemas import (
+    EstimatorDescription,
     ModelDescription,
     ModelsAnswer,
     PromptSetDescription,
@@ -28,7 +29,10 @@ async def models(request: Request) -> ModelsAnswer:
             )
             for name, prompts in door.prompts.sets.items()
         ],
-        estimators=[],
+        estimators=[
+            EstimatorDescription.model_validate(described)
+            for described in (door.estimators.describe() if door.estimators else ())
+        ],
     )
 
 

@@ -1,0 +1,421 @@
+"""Estimates over HTTP: what `predict` says of the same features, exactly, and its refusals."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from emoclip_clinical.cli import app as command_line
+from emoclip_clinical.core.embedder import Embedder
+from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.extract import extract
+from emoclip_clinical.features.prompt_sets import load_prompt_sets
+from emoclip_clinical.records import InputError, Ratings
+from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.estimator import fit_estimator, ridge_fit
+from emoclip_clinical.regression.estimator_files import save_estimator
+from emoclip_clinical.regression.features import read_features
+from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.estimates import ServedEstimators
+from emoclip_clinical.serving.video_features import VideoFeatures, video_features
+
+EXTRACTION = ExtractionConfig(
+    face="whole_frame", window_seconds=0.96, pooling=("mean", "sd", "spread", "embedding_mean")
+)
+N_TRAINING, N_NEW = 10, 3
+URL = "/v1/estimates"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """People of whom estimators were made, and new ones; all extracted with one model.
+
+    Attributes
+    ----------
+    videos, features, new : Path
+        Videos of the new people; features of the first, and of the new.
+    estimators : mapping of str to Path
+        By target.
+    """
+
+    study: Path
+    videos: Path
+    features: Path
+    new: Path
+    estimators: dict[str, Path]
+
+
+def noise(seed: int, *, seconds: float = 4.0) -> np.ndarray:
+    """Coarse noise that changes slowly from one colour field to another."""
+    first, second = np.random.default_rng(seed).uniform(0, 255, size=(2, 6, 8, 3))
+    shares = 0.5 + 0.5 * np.sin(np.arange(round(10 * seconds)) / 6 + seed)
+    small = shares[:, None, None, None] * first + (1 - shares[:, None, None, None]) * second
+    return small.astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+
+
+def fit(folder: Path, features: Path, *, target: str, impute: Any = "none", **options: Any) -> Path:
+    """Fit a small estimator to features, with ratings out of the air."""
+    table = read_features(features, impute=impute, **options)
+    values = np.random.default_rng(len(target)).uniform(1, 7, size=len(table.keys)).round()
+    rated = Ratings(
+        target, (target,), table.keys, values, 1.0, 7.0, table.excluded,
+        pd.DataFrame(index=range(len(values))),
+    )  # fmt: skip
+    config = RegressionConfig(alphas=(1.0, 100.0))
+    estimator = fit_estimator(
+        join(table, rated), fit=ridge_fit(config, seed=0), kind="ridge", level=0.8, impute=impute,
+        seed=0,
+    )  # fmt: skip
+    save_estimator(estimator, folder / target)
+    return folder / target
+
+
+@pytest.fixture(scope="module")
+def cohort(
+    tmp_path_factory: pytest.TempPathFactory,
+    embedder: Embedder,
+    write_video: Callable[..., Path],
+) -> Cohort:
+    study = tmp_path_factory.mktemp("cohort")
+    for i in range(N_TRAINING):
+        write_video(study / "old" / f"sub-a{i}.mp4", noise(i, seconds=2.5 + i % 3), fps=10)
+    for i in range(N_NEW):
+        write_video(study / "videos" / f"sub-b{i}_ses-1.mp4", noise(100 + i), fps=10)
+    for source, output in (("old", "features"), ("videos", "new")):
+        extract(
+            [study / source],
+            embedder=embedder,
+            config=EXTRACTION,
+            prompt_sets=load_prompt_sets(EXTRACTION.prompts),
+            output=study / output,
+        )
+    features = study / "features"
+    table = pd.read_parquet(features / "interviews.parquet")
+    chosen = [c for c in table.columns if c.startswith(("mean_emotion", "sd_emotion"))]
+    table[["participant_id", *chosen]].to_csv(study / "plain.csv", index=False)
+    estimators = {
+        "pooled": fit(study / "estimators", features, target="pooled"),
+        "look": fit(study / "estimators", features / "embeddings.parquet", target="look"),
+        "patient": fit(study / "estimators", features, target="patient", impute="median"),
+        "plain": fit(study / "estimators", study / "plain.csv", target="plain"),
+    }
+    return Cohort(study, study / "videos", features, study / "new", estimators)
+
+
+@pytest.fixture(scope="module")
+def videos(embedder: Embedder) -> VideoFeatures:
+    return video_features(
+        embedder, extraction=EXTRACTION, prompts=load_prompt_sets(EXTRACTION.prompts)
+    )
+
+
+Open = Callable[..., TestClient]
+
+
+@pytest.fixture
+def serving(
+    open_door: Callable[..., Door], cohort: Cohort, videos: VideoFeatures
+) -> Iterator[Open]:
+    """Return a function that serves some of the cohort's estimators."""
+    opened: list[TestClient] = []
+
+    def start(*targets: str) -> TestClient:
+        door = open_door(extraction=EXTRACTION)
+        served = ServedEstimators.load(
+            [cohort.estimators[target] for target in targets],
+            model=door.model.about,
+            videos=videos,
+        )
+        client = TestClient(make_app(replace(door, estimators=served)), base_url="http://localhost")
+        opened.append(client.__enter__())
+        return opened[-1]
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+def predicted(cohort: Cohort, target: str, features: Path) -> dict[str, Any]:
+    """Ask the command line."""
+    arguments = ["predict", "--study", cohort.study, "--estimator", cohort.estimators[target],
+                 "--features", features, "--output", cohort.study / "o.csv", "--json"]  # fmt: skip
+    done = CliRunner().invoke(command_line, [str(a) for a in arguments])
+    assert done.exit_code == 0, done.output
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def settings(features: Path) -> dict[str, Any]:
+    source: dict[str, Any] = json.loads((features / "features.json").read_text())
+    return source
+
+
+def rows_of(features: Path, *columns: str) -> list[dict[str, Any]]:
+    """Return rows of interviews.parquet, JSON-ready: null for what is missing."""
+    table = pd.read_parquet(features / "interviews.parquet")
+    kept = table[list(columns)] if columns else table
+    rows: list[dict[str, Any]] = json.loads(kept.to_json(orient="records", double_precision=15))
+    exact = kept.to_dict("records")
+    for row, values in zip(rows, exact, strict=True):
+        row.update({k: v for k, v in values.items() if isinstance(v, float) and v == v})
+    return rows
+
+
+def same(answer: dict[str, Any], record: dict[str, Any]) -> None:
+    assert answer["rows"] == record["predictions"]
+    for name in ("notice", "target", "excluded", "warnings"):
+        assert answer[name] == record[name]
+
+
+def test_rows_of_extract_equal_predict_exactly(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled")
+    body = {"features": rows_of(cohort.new), "source": settings(cohort.new)}
+    answer = client.post(URL, json=body)
+    assert answer.status_code == 200, answer.text
+    same(answer.json(), predicted(cohort, "pooled", cohort.new))
+    assert answer.json()["model"].keys() == {"name", "hash"}
+    assert "Research use only" in answer.json()["notice"]
+    assert [row["participant_id"] for row in answer.json()["rows"]] == [
+        "sub-b0",
+        "sub-b1",
+        "sub-b2",
+    ]
+    # A visit a row, without the columns that tell of recordings, says the same.
+    columns = ["participant_id", "session_id", *settings(cohort.new)["pooled_features"]]
+    body["features"] = rows_of(cohort.new, *columns)
+    same(client.post(URL, params={"target": "pooled"}, json=body).json(), answer.json() | {
+        "predictions": answer.json()["rows"]})  # fmt: skip
+
+
+def test_a_table_of_unknown_origin_equals_predict_exactly(
+    serving: Open, cohort: Cohort, tmp_path: Path
+) -> None:
+    client = serving("plain")
+    table = pd.read_parquet(cohort.new / "interviews.parquet")
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    table[names].to_parquet(tmp_path / "new.parquet")
+    record = predicted(cohort, "plain", tmp_path / "new.parquet")
+    rows = rows_of(cohort.new, *names)
+    for row in rows:
+        row["remark"], row["shoe_size"] = "left aside", 41
+    same(client.post(URL, json={"features": rows}).json(), record)
+    answer = client.post(URL, json={"features": rows, "source": None},
+                         headers={"Accept": "application/vnd.apache.arrow.stream"})  # fmt: skip
+    with pa.ipc.open_stream(io.BytesIO(answer.content)) as stream:
+        sent = stream.read_all()
+    assert sent.to_pylist() == record["predictions"]
+    assert json.loads(sent.schema.metadata[b"about"])["target"] == "plain"
+
+
+def test_recordings_of_a_visit_are_averaged_as_predict_does(
+    serving: Open, cohort: Cohort, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(cohort.new / "interviews.parquet")
+    table.loc[1, ["participant_id", "interview"]] = ["sub-b0", "sub-b0_ses-1_run-2"]
+    table.loc[1, "n_ok"] = 1
+    pooled = settings(cohort.new)["pooled_features"]
+    table.loc[2, ["n_ok", *pooled]] = [0, *[np.nan] * len(pooled)]
+    table.loc[2, ["status", "reason"]] = ["no_face", "no face in 4 of 4 segments"]
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    table.to_parquet(folder / "interviews.parquet")
+    (folder / "features.json").write_text(json.dumps(settings(cohort.new)))
+    client = serving("pooled")
+    body = {"features": rows_of(folder), "source": settings(folder)}
+    answer = client.post(URL, json=body).json()
+    same(answer, predicted(cohort, "pooled", folder))
+    assert len(answer["rows"]) == len(answer["excluded"]) == 1
+    assert "no face in 4 of 4" in answer["excluded"][0]["reason"]
+    body["features"][1]["interview"] = body["features"][0]["interview"]
+    refused = client.post(URL, json=body)
+    assert refused.status_code == 422
+    assert refused.json()["faults"] == [
+        "rows 1 and 2 of features are of the same recording; each is wanted once"
+    ]
+
+
+def test_training_rows_and_rows_out_of_range_are_flagged(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled")
+    rows = rows_of(cohort.features)[:2]
+    rows[1] = {n: v * 1e3 if n.startswith("mean_") else v for n, v in rows[1].items()}
+    answer = client.post(URL, json={"features": rows, "source": settings(cohort.features)}).json()
+    assert [row["in_training"] for row in answer["rows"]] == [True, False]
+    assert [row["out_of_range"] for row in answer["rows"]] == [False, True]
+    assert all(1 <= row["low"] <= row["high"] <= 7 for row in answer["rows"])
+    assert any("too good" in warning for warning in answer["warnings"])
+    assert any("out of range" in warning for warning in answer["warnings"])
+
+
+def test_missing_values_follow_the_estimator(serving: Open, cohort: Cohort, tmp_path: Path) -> None:
+    client = serving("pooled", "patient")
+    pooled = settings(cohort.new)["pooled_features"]
+    table = pd.read_parquet(cohort.new / "interviews.parquet")
+    table.loc[1, pooled[3]] = np.nan
+    folder = tmp_path / "holes"
+    folder.mkdir()
+    table.to_parquet(folder / "interviews.parquet")
+    (folder / "features.json").write_text(json.dumps(settings(cohort.new)))
+    body = {"features": rows_of(folder), "source": settings(folder)}
+    for target, n_rows in (("pooled", 2), ("patient", 3)):
+        answer = client.post(URL, params={"target": target}, json=body).json()
+        same(answer, predicted(cohort, target, folder))
+        assert len(answer["rows"]) == n_rows
+    assert [row["n_imputed"] for row in answer["rows"]] == [0, 1, 0]
+    # Left out of a row altogether it is missing, too.
+    del body["features"][1][pooled[3]]
+    same(client.post(URL, params={"target": "patient"}, json=body).json(), answer | {
+        "predictions": answer["rows"]})  # fmt: skip
+    for row in body["features"]:
+        row.pop(pooled[3], None)
+    refused = client.post(URL, params={"target": "patient"}, json=body)
+    assert refused.status_code == 422
+    assert refused.json()["faults"] == [
+        f"features: there is no numeric feature column {pooled[3]!r}"
+    ]
+
+
+def test_features_of_another_making_are_refused(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled", "plain")
+    source = settings(cohort.new)
+    other = {
+        **source,
+        "model": {**source["model"], "hash": "f" * 64},
+        "sampling": {**source["sampling"], "sample_fps": 3.5},
+    }
+    rows = rows_of(cohort.new)
+    refused = client.post(
+        URL, params={"target": "pooled"}, json={"features": rows, "source": other}
+    )
+    assert refused.status_code == 422
+    assert [fault.split(":")[0] for fault in refused.json()["faults"]] == [
+        "these features were made with another model",
+        "these features were made with another sampling.sample_fps",
+    ]
+    none = client.post(URL, params={"target": "pooled"}, json={"features": rows})
+    assert none.status_code == 422
+    assert "come from extract, these do not" in none.json()["detail"]
+    known = client.post(URL, params={"target": "plain"}, json={"features": rows, "source": source})
+    assert known.status_code == 422
+    assert "unknown origin" in known.json()["detail"]
+
+
+def test_targets(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled", "plain")
+    body = {"features": rows_of(cohort.new), "source": settings(cohort.new)}
+    unknown = client.post(URL, params={"target": "panss.total"}, json=body)
+    assert unknown.status_code == 404
+    assert unknown.json()["faults"] == [
+        "there is no estimator of this target; there are: pooled, plain"
+    ]
+    unnamed = client.post(URL, json=body)
+    assert unnamed.status_code == 422
+    assert "pooled, plain" in unnamed.json()["detail"]
+    described = client.get("/v1/models").json()["estimators"]
+    assert [one["target"] for one in described] == ["pooled", "plain"]
+    assert described[0] | {"n_features": 0} == {
+        "target": "pooled", "n_subjects": N_TRAINING, "minimum": 1.0, "maximum": 7.0, "level": 0.8,
+        "n_features": 0, "for_videos": True,
+        "notice": "Research use only. Not a medical device. Not for diagnosis or treatment "
+        "decisions.",
+    }  # fmt: skip
+    assert [one["for_videos"] for one in described] == [True, False]
+
+
+def test_a_server_without_estimators(client: TestClient) -> None:
+    answer = client.post(URL, json={"features": [{"participant_id": "a"}]})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "this server has no estimator")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "fault"),
+    [
+        ({"mean_happy_secret": [1]}, 422, "features.0.*: a finite number"),
+        ({"participant_id": 7}, 422, "features.0.participant_id: Input should be a valid string"),
+        ({"participant_id": "../etc/secret"}, 422, "row 1 of features: participant_id"),
+        ({"session_id": "a/secret"}, 422, "row 1 of features: participant_id"),
+        ({"participant_id": ""}, 422, "row 1 of features: participant_id"),
+        ({"participant_id": "b1"}, 422, "rows 1 and 2 of features are of the same visit"),
+    ],
+)
+def test_faulty_rows(
+    serving: Open, cohort: Cohort, change: dict[str, Any], status: int, fault: str
+) -> None:
+    client = serving("plain")
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    rows = rows_of(cohort.new, *names)
+    rows[0] |= change
+    answer = client.post(URL, json={"features": rows})
+    assert answer.status_code == status
+    assert answer.json()["faults"][0].startswith(fault)
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
+def test_numbers_that_are_none(serving: Open, cohort: Cohort, number: str) -> None:
+    client = serving("plain")
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    rows = rows_of(cohort.new, *names)
+    text = json.dumps({"features": rows}).replace(json.dumps(rows[1][names[1]]), number)
+    answer = client.post(URL, content=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["faults"] == [
+        "features.1.*: a finite number, text, a truth value or null was wanted"
+    ]
+
+
+def test_text_where_a_number_is_needed(serving: Open, cohort: Cohort) -> None:
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    rows = rows_of(cohort.new, *names)
+    rows[2][names[1]] = "much"
+    answer = serving("plain").post(URL, json={"features": rows})
+    assert answer.status_code == 422
+    assert answer.json()["faults"] == [f"features: there is no numeric feature column {names[1]!r}"]
+
+
+def test_estimators_that_do_not_go_together(cohort: Cohort, videos: VideoFeatures, tmp_path: Path):
+    def load(*folders: Path) -> ServedEstimators:
+        return ServedEstimators.load(folders, model={}, videos=videos)
+
+    pooled = cohort.estimators["pooled"]
+    with pytest.raises(InputError, match="two estimators are of pooled"):
+        load(pooled, cohort.estimators["plain"], pooled)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "estimator.json").write_text("{}")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "nowhere", pooled, broken)
+    assert len(caught.value.faults) == 2
+    assert load(pooled, cohort.estimators["look"], cohort.estimators["patient"]).warnings == ()
+
+
+def test_every_difference_to_the_servers_videos_is_told(cohort: Cohort, embedder: Embedder) -> None:
+    other = EXTRACTION.model_copy(update={"window_seconds": 2.0, "pooling": ("mean",)})
+    videos = video_features(
+        embedder, extraction=other, prompts=load_prompt_sets(("mafw_compounds",))
+    )
+    served = ServedEstimators.load(
+        [cohort.estimators["pooled"], cohort.estimators["plain"]], model={}, videos=videos
+    )
+    told = [warning.split(": ", 1) for warning in served.warnings]
+    assert {said for said, _ in told} == {
+        "videos can not be estimated with the estimator of pooled, only features",
+        "videos can not be estimated with the estimator of plain, only features",
+    }
+    differences = " ".join(why for _, why in told)
+    for part in ("other prompt sets", "another sampling.window_seconds",
+                 "another sampling.stride_seconds", "another pooling.statistics",
+                 "unknown origin"):  # fmt: skip
+        assert part in differences
