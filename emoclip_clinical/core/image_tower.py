@@ -13,6 +13,11 @@ from torch import Tensor, nn
 
 from emoclip_clinical.core.model import EmoCLIP
 from emoclip_clinical.core.preprocessing import Preprocessing, normalise
+from emoclip_clinical.core.vision_blocks import (
+    in_plain_operations,
+    with_part,
+    without_unused_tokens,
+)
 from emoclip_clinical.records import InputError
 
 if TYPE_CHECKING:
@@ -81,11 +86,8 @@ class ImageTower:
             return twin
         visual = copy.deepcopy(_visual(self._model))
         visual.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
-        if compiled:
-            # Batches come in one size, and shapes that are known make faster code.
-            visual.compile(dynamic=False)
         twin._model = _with_visual(self._model, visual)
-        twin._vectors = twin._computation()
+        twin._vectors = twin._computation(compiled=compiled)
         return twin
 
     def encode(self, prepared: np.ndarray) -> np.ndarray:
@@ -107,12 +109,17 @@ class ImageTower:
         encoded: np.ndarray = out.numpy()
         return encoded
 
-    def _computation(self) -> Callable[[Tensor], Tensor]:
+    def _computation(self, *, compiled: bool = False) -> Callable[[Tensor], Tensor]:
         if self.precision == "int8":
             return self._int8
+        visual = without_unused_tokens(_visual(self._model))
+        if compiled:
+            # Batches come in one size, and shapes that are known make faster code.
+            visual.compile(dynamic=False)
+        encode_frames = _with_visual(self._model, visual).encode_frames
         if self.precision == "float32":
-            return self._model.encode_frames
-        return lambda pictures: self._model.encode_frames(pictures.to(torch.bfloat16))
+            return encode_frames
+        return lambda pictures: encode_frames(pictures.to(torch.bfloat16))
 
     @cached_property
     def _int8(self) -> Int8Tower:
@@ -123,7 +130,7 @@ class ImageTower:
 
         # Attention that is asked for gradients takes the way that can be written down as ONNX.
         visual = copy.deepcopy(_visual(self._model)).requires_grad_(True)
-        alone = _with_visual(self._model, visual)
+        alone = _with_visual(self._model, in_plain_operations(visual))
         drawn = torch.from_numpy(drawn_pictures(self._preprocessing.image_size_pixels))
         return Int8Tower(_FramesOnly(alone.clip), pictures=normalise(drawn, self._preprocessing))
 
@@ -148,11 +155,7 @@ def _visual(model: EmoCLIP) -> nn.Module:
 
 def _with_visual(model: EmoCLIP, visual: nn.Module) -> EmoCLIP:
     """Return a model that shares every part with another one but the image tower."""
-    twin, clip = copy.copy(model), copy.copy(model.clip)
-    # A copied module shares its table of parts with the original.
-    clip._modules = {**model.clip._modules, "visual": visual}
-    twin._modules = {**model._modules, "clip": clip}
-    return twin
+    return with_part(model, "clip", with_part(model.clip, "visual", visual))
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

@@ -146,17 +146,29 @@ def _common_tensors() -> Iterator[onnx.TensorProto]:
 
 def _integer_rows(rows: str) -> list[onnx.NodeProto]:
     """Turn rows into integers 1 to 255, with 128 for zero, and a scale for each."""
-    balanced, size, largest, safe, scaled = (
-        f"{rows}_int8_{step}" for step in ("balanced", "size", "largest", "safe", "scaled")
+    balanced, shape, flat, integers = (
+        f"{rows}_int8_{step}" for step in ("balanced", "shape", "flat", "integers")
     )
+    high, low, other, largest, steps, count, middles = (
+        f"{rows}_int8_{step}"
+        for step in ("high", "low", "other", "largest", "steps", "count", "middles")
+    )
+    # Passes over all values cost most: two that only look, and one that rounds by each row's own
+    # step, which asks for rows in a matrix.
     return [
         helper.make_node("Mul", [rows, _balance(rows)], [balanced]),
-        helper.make_node("Abs", [balanced], [size]),
-        helper.make_node("ReduceMax", [size, _LAST_AXIS], [largest], keepdims=1),
-        helper.make_node("Max", [largest, _TINY], [safe]),
-        helper.make_node("Mul", [safe, _STEP], [_scales(rows)]),
-        helper.make_node("Div", [balanced, _scales(rows)], [scaled]),
-        helper.make_node("QuantizeLinear", [scaled, _ONE, _ZERO_POINT], [_integers(rows)]),
+        helper.make_node("ReduceMax", [balanced, _LAST_AXIS], [high], keepdims=1),
+        helper.make_node("ReduceMin", [balanced, _LAST_AXIS], [low], keepdims=1),
+        helper.make_node("Neg", [low], [other]),
+        helper.make_node("Max", [high, other, _TINY], [largest]),
+        helper.make_node("Mul", [largest, _STEP], [_scales(rows)]),
+        helper.make_node("Reshape", [_scales(rows), _LAST_AXIS], [steps]),
+        helper.make_node("Shape", [steps], [count]),
+        helper.make_node("Expand", [_ZERO_POINT, count], [middles]),
+        helper.make_node("Flatten", [balanced], [flat], axis=-1),
+        helper.make_node("QuantizeLinear", [flat, steps, middles], [integers], axis=0),
+        helper.make_node("Shape", [balanced], [shape]),
+        helper.make_node("Reshape", [integers, shape], [_integers(rows)]),
     ]
 
 

@@ -178,6 +178,7 @@ def test_a_column_with_huge_values_costs_little_where_it_is_known() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_largest_values_are_those_of_the_network() -> None:
+    torch.manual_seed(0)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
     pictures = torch.from_numpy(drawn_pictures(8)).float()
     file = io.BytesIO()
@@ -189,7 +190,7 @@ def test_largest_values_are_those_of_the_network() -> None:
     with torch.no_grad():
         expected = [layers[:1](pictures), layers[:3](pictures)]
     for name, values in zip(names, expected, strict=True):
-        np.testing.assert_allclose(found[name], values.abs().amax(0), rtol=1e-5)
+        np.testing.assert_allclose(found[name], values.abs().amax(0), rtol=1e-5, atol=1e-3)
 
 
 def test_drawn_pictures_use_all_grey_levels_and_are_smooth() -> None:
