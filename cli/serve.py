@@ -87,8 +87,6 @@ def command(
         device=device,
         precision=precision,
     )
-    warn(address.warnings)
-
     from emoclip_clinical.serving.server import serve
 
-    serve(plan, say=say)
+    serve(plan, say=say, warn=warn)

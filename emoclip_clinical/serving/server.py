@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType, TracebackType
 
@@ -20,9 +21,12 @@ from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
+from emoclip_clinical.serving.estimates import ServedEstimators
+from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
 from emoclip_clinical.serving.prompts import LoadedPrompts
+from emoclip_clinical.serving.video_features import video_features
 
 _KEEP_ALIVE_SECONDS = 75
 _LAST_SECONDS = 5
@@ -33,7 +37,9 @@ ExceptionInfo = (
 )
 
 
-def serve(plan: ServerPlan, *, say: Callable[[str], None]) -> None:
+def serve(
+    plan: ServerPlan, *, say: Callable[[str], None], warn: Callable[[Sequence[str]], None]
+) -> None:
     """Serve until the process is asked to end.
 
     SIGTERM and SIGINT end it when all that was accepted is done; a second one ends it at once.
@@ -44,6 +50,8 @@ def serve(plan: ServerPlan, *, say: Callable[[str], None]) -> None:
         What to serve, and where.
     say : callable
         Shows a line to whoever started the server.
+    warn : callable
+        Shows warnings.
 
     Raises
     ------
@@ -54,6 +62,7 @@ def serve(plan: ServerPlan, *, say: Callable[[str], None]) -> None:
     """
     tokens = checked_tokens(plan.address)
     with listening_socket(plan.address) as listening, open_door(plan) as door:
+        warn([*plan.address.warnings, *(door.estimators.warnings if door.estimators else ())])
         _log_to_stderr()
         scheme = "https" if plan.address.is_encrypted else "http"
         host, port = listening.getsockname()[:2]
@@ -104,19 +113,33 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
         precision=plan.precision,
         batch_frames=max(config.max_batch_frames, config.max_batch_texts),
     )
-    with ServedModel(embedder, config=config, log=metrics) as model:
-        for kind in (PICTURES, TEXTS, SEQUENCES):
-            metrics.watch(f"waiting_{kind}", f"Waiting {kind}.", partial(model.n_waiting, kind))
-        yield Door(
+    model = ServedModel(embedder, config=config, log=metrics)
+    prompts = LoadedPrompts(model, own=plan.own_prompts, others=plan.other_prompts)
+    estimators = _estimators(plan, model)
+    with ExitStack() as parts:
+        parts.enter_context(model)
+        reader = VideoReader(model, config=config)
+        parts.callback(reader.close)
+        door = Door(
             model=model,
             config=config,
             extraction=plan.extraction,
-            prompts=LoadedPrompts(model, own=plan.own_prompts, others=plan.other_prompts),
-            reader=None,
+            prompts=prompts,
+            reader=reader,
             jobs=None,
-            estimators=None,
+            estimators=estimators,
             metrics=metrics,
         )
+        for kind in (PICTURES, TEXTS, SEQUENCES):
+            metrics.watch(f"waiting_{kind}", f"Waiting {kind}.", partial(model.n_waiting, kind))
+        yield door
+
+
+def _estimators(plan: ServerPlan, model: ServedModel) -> ServedEstimators | None:
+    if not plan.estimators:
+        return None
+    videos = video_features(model.embedder, extraction=plan.extraction, prompts=plan.own_prompts)
+    return ServedEstimators.load(plan.estimators, model=model.about, videos=videos)
 
 
 class DoorServer(uvicorn.Server):
@@ -139,7 +162,8 @@ class DoorServer(uvicorn.Server):
         self._ends_by = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Encode a picture and the prompts, so that the first request need not wait, and listen."""
+        """Do what the first request would have to wait for, and listen."""
+        await asyncio.to_thread(self._door.reader.ready)
         model = self._door.model
         side = model.embedder.image_size_pixels
         await model.encode_frames(np.zeros((1, side, side, 3), dtype=np.uint8))

@@ -25,6 +25,7 @@ from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import ServedModel
+from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.viewer.cohort import open_cohort
@@ -123,41 +124,48 @@ def embedder(model_folder: Path) -> Embedder:
     return load_model(model_folder, device="cpu")
 
 
+def made_door(
+    parts: ExitStack, model_folder: Path, *, extraction: ExtractionConfig | None, **limits: object
+) -> Door:
+    """Make a door whose threads and processes end with `parts`."""
+    config, metrics = ServingConfig.model_validate(limits), Metrics()
+    made = ServedModel(load_model(model_folder, device="cpu"), config=config, log=metrics)
+    model = parts.enter_context(made)
+    reader = VideoReader(model, config=config)
+    parts.callback(reader.close)
+    own, others = load_prompt_sets(("basic_seven",)), load_prompt_sets(("mafw_compounds",))
+    return Door(
+        model=model,
+        config=config,
+        extraction=extraction or ExtractionConfig(face="whole_frame"),
+        prompts=LoadedPrompts(model, own=own, others=others),
+        reader=reader,
+        jobs=None,
+        estimators=None,
+        metrics=metrics,
+    )
+
+
 @pytest.fixture
 def open_door(model_folder: Path) -> Iterator[Callable[..., Door]]:
     """Return a function that makes a door of the small model; all are closed at the end."""
-    with ExitStack() as doors:
+    with ExitStack() as parts:
 
         def make(*, extraction: ExtractionConfig | None = None, **limits: object) -> Door:
-            config = ServingConfig.model_validate(limits)
-            metrics = Metrics()
-            made = ServedModel(load_model(model_folder, device="cpu"), config=config, log=metrics)
-            model = doors.enter_context(made)
-            own = load_prompt_sets(("basic_seven",))
-            others = load_prompt_sets(("mafw_compounds",))
-            return Door(
-                model=model,
-                config=config,
-                extraction=extraction or ExtractionConfig(face="whole_frame"),
-                prompts=LoadedPrompts(model, own=own, others=others),
-                reader=None,
-                jobs=None,
-                estimators=None,
-                metrics=metrics,
-            )
+            return made_door(parts, model_folder, extraction=extraction, **limits)
 
         yield make
 
 
-@pytest.fixture
-def door(open_door: Callable[..., Door]) -> Door:
-    """A door with the limits as they are."""
-    return open_door()
+@pytest.fixture(scope="module")
+def door(model_folder: Path) -> Iterator[Door]:
+    """A door with the limits as they are, for all tests of a file."""
+    with ExitStack() as parts:
+        yield made_door(parts, model_folder, extraction=None)
 
 
 @pytest.fixture
 def client(door: Door) -> Iterator[TestClient]:
     """A client on this machine of a server without tokens."""
-    # The guard looks at the host, and a bug is an answer and no exception.
     with TestClient(make_app(door), base_url="http://localhost") as made:
         yield made

@@ -104,3 +104,37 @@ def test_many_faults_are_counted(client: TestClient) -> None:
     faults = client.post("/v1/embeddings/text", json={"texts": [1] * 500}).json()["faults"]
     assert len(faults) == 101
     assert faults[-1] == "and 400 more"
+
+
+def arrow_of(**columns: object) -> bytes:
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def post_arrow(client: TestClient, content: bytes):
+    kind = "application/vnd.apache.arrow.stream"
+    headers = {"Content-Type": kind, "Accept": kind}
+    return client.post("/v1/embeddings/text", content=content, headers=headers)
+
+
+def test_texts_may_come_as_an_arrow_stream(client: TestClient, embedder: Embedder) -> None:
+    rows = rows_of(post_arrow(client, arrow_of(text=TEXTS, other=list(range(len(TEXTS))))))
+    np.testing.assert_allclose(rows, embedder.encode_text(TEXTS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (arrow_of(words=["a"]), "column text"),
+        (arrow_of(text=[1, 2]), "column text"),
+        (arrow_of(text=["a", None]), "text 1 is null"),
+        (b"no stream at all", ""),
+    ],
+)
+def test_a_wrong_stream_is_refused(client: TestClient, content: bytes, said: str) -> None:
+    response = post_arrow(client, content)
+    assert response.status_code == 422
+    assert said in response.json()["detail"]

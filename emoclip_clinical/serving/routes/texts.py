@@ -19,7 +19,7 @@ from emoclip_clinical.serving.answers import (
 )
 from emoclip_clinical.serving.door import Door, door_of
 from emoclip_clinical.serving.json_bodies import media_type, read_json
-from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.problems import Problem, shortened
 from emoclip_clinical.serving.schemas import (
     BINARY,
     EmbeddingsAnswer,
@@ -29,6 +29,7 @@ from emoclip_clinical.serving.schemas import (
     request_body,
     table_answer,
 )
+from emoclip_clinical.serving.uploads import receive
 from emoclip_clinical.serving.waiting import unless_gone
 
 router = APIRouter()
@@ -59,6 +60,23 @@ async def embed_texts(request: Request) -> Response:
 
 
 async def _texts(request: Request, door: Door) -> list[str]:
-    if media_type(request) == JSON:
+    kind = media_type(request)
+    if kind == JSON:
         return (await read_json(request, TextsRequest, config=door.config)).texts
-    raise Problem(415, f"the body must be {JSON} or {ARROW}")
+    if kind != ARROW:
+        raise Problem(415, f"the body must be {JSON} or {ARROW}")
+    upload = await receive(request, config=door.config, kinds=frozenset({"arrow"}))
+    try:
+        table = await unless_gone(request, door.reader.read_table(upload.file))
+    finally:
+        upload.close()
+    return _column(table)
+
+
+def _column(table: pa.Table) -> list[str]:
+    if "text" not in table.column_names or not pa.types.is_string(table["text"].type):
+        raise Problem(422, "the stream must have a column text of type string")
+    texts: list[str | None] = table["text"].to_pylist()
+    if missing := [f"text {i} is null" for i, text in enumerate(texts) if text is None]:
+        raise Problem(422, shortened(missing))
+    return [text for text in texts if text is not None]
