@@ -17,13 +17,20 @@ from emoclip_clinical.serving import estimate_schemas
 from emoclip_clinical.serving.access import Guard
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.problems import Problem, shortened
-from emoclip_clinical.serving.routes import estimates, health, models, texts
+from emoclip_clinical.serving.routes import estimates, health, jobs, models, texts, videos
 from emoclip_clinical.serving.schemas import SHOWN, component_schemas
 from emoclip_clinical.serving.tokens import Tokens
 from emoclip_clinical.serving.waiting import ClientGoneError
 from emoclip_clinical.serving.watching import Answered, Watched
 
-_ROUTERS = (texts.router, estimates.router, models.router, health.router)
+_ROUTERS = (
+    texts.router,
+    videos.router,
+    estimates.router,
+    jobs.router,
+    models.router,
+    health.router,
+)
 _CLIENT_GONE = 499
 _FAULTS = {
     404: "there is nothing at this address; /docs says what there is",
@@ -88,7 +95,7 @@ def _show_schemas(app: FastAPI) -> None:
     """Add the schemas of bodies that routes read by themselves."""
     described: dict[str, Any] = app.openapi()
     components = described.setdefault("components", {}).setdefault("schemas", {})
-    components.update(component_schemas((*SHOWN, *estimate_schemas.SHOWN)))
+    components.update(component_schemas((*SHOWN, *videos.SHOWN, *estimate_schemas.SHOWN)))
     # FastAPI's own form of faults is never sent.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
