@@ -23,6 +23,8 @@ from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
 from emoclip_clinical.serving.estimates import ServedEstimators
 from emoclip_clinical.serving.isolation.reader import VideoReader
+from emoclip_clinical.serving.jobs import Jobs
+from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
 from emoclip_clinical.serving.prompts import LoadedPrompts
@@ -126,13 +128,22 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
             extraction=plan.extraction,
             prompts=prompts,
             reader=reader,
-            jobs=None,
+            jobs=Jobs(config=config),
             estimators=estimators,
             metrics=metrics,
         )
-        for kind in (PICTURES, TEXTS, SEQUENCES):
-            metrics.watch(f"waiting_{kind}", f"Waiting {kind}.", partial(model.n_waiting, kind))
+        _watch_work(door)
         yield door
+
+
+def _watch_work(door: Door) -> None:
+    """Show how much there is to do."""
+    metrics, jobs, standing = door.metrics, door.jobs, door.standing
+    for kind in (PICTURES, TEXTS, SEQUENCES):
+        metrics.watch(f"waiting_{kind}", f"Waiting {kind}.", partial(door.model.n_waiting, kind))
+    metrics.watch("running_requests", "Requests being answered.", lambda: standing.n_running)
+    metrics.watch("pending_jobs", "Jobs that wait or run.", lambda: jobs.pending)
+    metrics.watch("unread_jobs", "Jobs whose result nobody has read.", lambda: jobs.unread)
 
 
 def _estimators(plan: ServerPlan, model: ServedModel) -> ServedEstimators | None:
@@ -172,6 +183,11 @@ class DoorServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Give up what was not done in time, and close all connections."""
+        await self._door.jobs.close()
+        await super().shutdown(sockets=sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end at the first signal; end at once at the second."""
         if self._door.standing.is_draining:
@@ -189,7 +205,8 @@ class DoorServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _is_done(self) -> bool:
-        return self._door.standing.n_running == 0
+        jobs = self._door.jobs
+        return self._door.standing.n_running == 0 and jobs.pending == 0 and jobs.unread == 0
 
 
 class _WithoutMessages(logging.Formatter):

@@ -26,6 +26,7 @@ from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.isolation.reader import VideoReader
+from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.viewer.cohort import open_cohort
@@ -140,7 +141,7 @@ def made_door(
         extraction=extraction or ExtractionConfig(face="whole_frame"),
         prompts=LoadedPrompts(model, own=own, others=others),
         reader=reader,
-        jobs=None,
+        jobs=Jobs(config=config),
         estimators=None,
         metrics=metrics,
     )
