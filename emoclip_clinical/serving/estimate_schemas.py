@@ -82,18 +82,6 @@ class ExcludedVisit(BaseModel):
     reason: str
 
 
-class Recording(BaseModel):
-    """How a video was read."""
-
-    status: str
-    reason: str
-    n_segments: int
-    n_ok: int
-    seconds: float | None
-    face_coverage: float | None
-    n_people: int | None
-
-
 class EstimatesAnswer(BaseModel):
     """Estimates; research use only."""
 
@@ -102,7 +90,12 @@ class EstimatesAnswer(BaseModel):
     notice: str
     warnings: list[str]
     excluded: list[ExcludedVisit]
-    recording: Recording | None = Field(default=None, description="Of a video alone.")
+    video: dict[str, Any] | None = Field(
+        default=None, description="How the reading of a video went; absent for features."
+    )
+    settings: dict[str, Any] | None = Field(
+        default=None, description="How a video was read; absent for features."
+    )
     rows: list[EstimateRow]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from emoclip_clinical.features.layout import InterviewSummary
 from emoclip_clinical.features.reading import InterviewReading
 from emoclip_clinical.records import KEY_COLUMNS, InputError
 from emoclip_clinical.regression.estimator import FinalEstimator
@@ -234,16 +233,10 @@ class ServedEstimators:
         one.require_videos()
         table = self._videos.table(reading, one.fitted)
         answer = self._answer(predict_table(one.fitted, table, file="the video"))
-        about = {**answer.about, "recording": _recording(reading.summary)}
-        return Answer(answer.table.drop_columns(list(KEY_COLUMNS)), about)
+        return Answer(answer.table.drop_columns(list(KEY_COLUMNS)), answer.about)
 
     def _answer(self, made: Predictions) -> Answer:
         record = prediction_record(made)
         del record["predictions"]
         rows = pa.Table.from_pandas(made.table, schema=SCHEMA, preserve_index=False)
         return Answer(rows.replace_schema_metadata(None), {"model": self._model, **record})
-
-
-def _recording(summary: InterviewSummary) -> dict[str, object]:
-    names = ("status", "reason", "n_segments", "n_ok", "seconds", "face_coverage", "n_people")
-    return {name: getattr(summary, name) for name in names}

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app as command_line
-from emoclip_clinical.core.embedder import Embedder
+from emoclip_clinical.core.embedder import Embedder, load_model
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
@@ -28,8 +28,12 @@ from emoclip_clinical.regression.estimator import fit_estimator, ridge_fit
 from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.estimates import ServedEstimators
+from emoclip_clinical.serving.isolation.reader import VideoReader
+from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 
 EXTRACTION = ExtractionConfig(
@@ -37,6 +41,8 @@ EXTRACTION = ExtractionConfig(
 )
 N_TRAINING, N_NEW = 10, 3
 URL = "/v1/estimates"
+ARROW_TYPE = {"Content-Type": "application/vnd.apache.arrow.stream"}
+VIDEO_TYPE = {"Content-Type": "video/mp4"}
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,19 @@ def videos(embedder: Embedder) -> VideoFeatures:
 Open = Callable[..., TestClient]
 
 
+@pytest.fixture(scope="module")
+def reader(model_folder: Path) -> Iterator[VideoReader]:
+    """One reader for all: making the process that others are forked from takes seconds."""
+    config = ServingConfig()
+    with ServedModel(load_model(model_folder, device="cpu"), config=config) as model:
+        made = VideoReader(model, config=config)
+        yield made
+        made.close()
+
+
 @pytest.fixture
 def serving(
-    open_door: Callable[..., Door], cohort: Cohort, videos: VideoFeatures
+    open_door: Callable[..., Door], cohort: Cohort, videos: VideoFeatures, reader: VideoReader
 ) -> Iterator[Open]:
     """Return a function that serves some of the cohort's estimators."""
     opened: list[TestClient] = []
@@ -139,7 +155,8 @@ def serving(
             model=door.model.about,
             videos=videos,
         )
-        client = TestClient(make_app(replace(door, estimators=served)), base_url="http://localhost")
+        door = replace(door, estimators=served, reader=reader, jobs=Jobs(config=door.config))
+        client = TestClient(make_app(door), base_url="http://localhost")
         opened.append(client.__enter__())
         return opened[-1]
 
@@ -245,6 +262,105 @@ def test_recordings_of_a_visit_are_averaged_as_predict_does(
     assert refused.json()["faults"] == [
         "rows 1 and 2 of features are of the same recording; each is wanted once"
     ]
+
+
+def arrow_body(table: pd.DataFrame, said: dict[str, Any] | bytes | None = None) -> bytes:
+    made = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    if said is not None:
+        source = said if isinstance(said, bytes) else json.dumps(said).encode()
+        made = made.replace_schema_metadata({"source": source})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def test_arrow_tables_equal_predict_exactly(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled", "plain")
+    table = pd.read_parquet(cohort.new / "interviews.parquet")
+
+    def post(target: str, body: bytes) -> Any:
+        return client.post(URL, params={"target": target}, content=body, headers=ARROW_TYPE)
+
+    answer = post("pooled", arrow_body(table, settings(cohort.new)))
+    same(answer.json(), predicted(cohort, "pooled", cohort.new))
+    assert len(post("plain", arrow_body(table)).json()["rows"]) == N_NEW
+    refused = post("pooled", arrow_body(table))
+    assert "come from extract, these do not" in refused.json()["detail"]
+    table.loc[1, settings(cohort.new)["pooled_features"][0]] = np.inf
+    refused = post("pooled", arrow_body(table, settings(cohort.new)))
+    assert refused.status_code == 422
+    assert refused.json()["faults"][0].endswith("holds an infinite value (row 2)")
+    for body in (arrow_body(table, b"[1"), arrow_body(table, b"[" * 10_000),
+                 arrow_body(table, b"7"), arrow_body(table[:0]),
+                 arrow_body(table.drop(columns="participant_id")), b"no stream"):  # fmt: skip
+        assert post("plain", body).status_code == 422
+
+
+@pytest.mark.parametrize("target", ["pooled", "look", "patient"])
+def test_a_video_equals_extract_and_predict(serving: Open, cohort: Cohort, target: str) -> None:
+    client = serving(target)
+    features = cohort.new / "embeddings.parquet" if target == "look" else cohort.new
+    record = predicted(cohort, target, features)
+    for i, wanted in enumerate(record["predictions"][:2]):
+        video = (cohort.videos / f"sub-b{i}_ses-1.mp4").read_bytes()
+        if i == 0:
+            answer = client.post(URL, content=video, headers=VIDEO_TYPE)
+        else:
+            answer = client.post(URL, files={"video": video})
+        assert answer.status_code == 200, answer.text
+        (row,) = answer.json()["rows"]
+        assert row.keys() == wanted.keys() - {"participant_id", "session_id"}
+        for name, value in row.items():
+            near = isinstance(value, float)
+            assert value == (pytest.approx(wanted[name], abs=1e-6) if near else wanted[name])
+        said = answer.json()
+        assert (said["video"]["status"], said["video"]["n_ok"]) == ("ok", 4)
+        assert said["settings"]["window_seconds"] == 0.96
+        assert said["excluded"] == []
+        assert "sub-" not in answer.text
+
+
+def test_videos_that_can_not_be_estimated(
+    serving: Open, cohort: Cohort, write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    client = serving("plain", "pooled")
+    video = (cohort.videos / "sub-b0_ses-1.mp4").read_bytes()
+
+    def faults(content: bytes, *, status: int = 422, **query: str) -> list[str]:
+        answer = client.post(URL, params=query, content=content, headers=VIDEO_TYPE)
+        assert answer.status_code == status, answer.text
+        found: list[str] = answer.json()["faults"]
+        return found
+
+    other = faults(video, target="plain")
+    assert "only for features" in other[0]
+    assert "unknown origin" in other[1]
+    assert faults(video, target="pooled", sample_fps="3")
+    assert faults(video, target="unheard_of", status=404)
+    assert "the video can not be read" in faults(b"no video" * 99, target="pooled")[0]
+    # One segment has no deviation, which this estimator needs.
+    one = write_video(tmp_path / "short.mp4", noise(0, seconds=0.8), fps=10).read_bytes()
+    assert "the video: no visit has a value in every" in faults(one, target="pooled")[0]
+    npy = {"Content-Type": "application/x-npy"}
+    frames = client.post(URL, params={"target": "pooled"}, content=b"", headers=npy)
+    assert frames.status_code == 415
+    for wait in ("-1", "NaN", "inf", "x", "1e9"):
+        assert faults(video, target="pooled", wait=wait)
+
+
+def test_a_video_may_become_a_job(serving: Open, cohort: Cohort) -> None:
+    client = serving("pooled")
+    video = (cohort.videos / "sub-b0_ses-1.mp4").read_bytes()
+    answer = client.post(URL, params={"wait": 0}, content=video, headers=VIDEO_TYPE)
+    assert answer.status_code == 202
+    where = answer.headers["location"]
+    while client.get(where).json()["state"] in ("waiting", "running"):
+        pass
+    made = client.get(f"{where}/result").json()
+    at_once = client.post(URL, content=video, headers=VIDEO_TYPE).json()
+    assert made == at_once
 
 
 def test_training_rows_and_rows_out_of_range_are_flagged(serving: Open, cohort: Cohort) -> None:
