@@ -24,7 +24,6 @@ from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, Served
 from emoclip_clinical.serving.estimates import ServedEstimators
 from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.jobs import Jobs
-from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
 from emoclip_clinical.serving.prompts import LoadedPrompts
