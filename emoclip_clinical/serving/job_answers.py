@@ -66,7 +66,7 @@ async def answered(
     """
     job = jobs.start(work, owner=owner_of(request), release=release)
     try:
-        await asyncio.wait_for(unless_gone(request, job.wait()), wait_seconds)
+        await asyncio.wait_for(_over(request, job), wait_seconds)
     except TimeoutError:
         if not job.is_over:
             return accepted(jobs, job)
@@ -76,6 +76,11 @@ async def answered(
     # Its id was never told: nobody can ask again.
     await jobs.delete(job)
     return await respond(request, job.result())
+
+
+async def _over(request: Request, job: Job) -> None:
+    # Where nobody waits this never begins, and makes no coroutine that is never awaited.
+    await unless_gone(request, job.wait())
 
 
 def owner_of(request: Request) -> str:

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app as command_line
-from emoclip_clinical.core.embedder import Embedder, load_model
+from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
@@ -28,11 +28,8 @@ from emoclip_clinical.regression.estimator import fit_estimator, ridge_fit
 from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.serving.app import make_app
-from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
-from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.estimates import ServedEstimators
-from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 
@@ -131,32 +128,19 @@ def videos(embedder: Embedder) -> VideoFeatures:
 Open = Callable[..., TestClient]
 
 
-@pytest.fixture(scope="module")
-def reader(model_folder: Path) -> Iterator[VideoReader]:
-    """One reader for all: making the process that others are forked from takes seconds."""
-    config = ServingConfig()
-    with ServedModel(load_model(model_folder, device="cpu"), config=config) as model:
-        made = VideoReader(model, config=config)
-        yield made
-        made.close()
-
-
 @pytest.fixture
-def serving(
-    open_door: Callable[..., Door], cohort: Cohort, videos: VideoFeatures, reader: VideoReader
-) -> Iterator[Open]:
+def serving(door: Door, cohort: Cohort, videos: VideoFeatures) -> Iterator[Open]:
     """Return a function that serves some of the cohort's estimators."""
     opened: list[TestClient] = []
 
     def start(*targets: str) -> TestClient:
-        door = open_door(extraction=EXTRACTION)
         served = ServedEstimators.load(
             [cohort.estimators[target] for target in targets],
             model=door.model.about,
             videos=videos,
         )
-        door = replace(door, estimators=served, reader=reader, jobs=Jobs(config=door.config))
-        client = TestClient(make_app(door), base_url="http://localhost")
+        parts = {"estimators": served, "extraction": EXTRACTION, "jobs": Jobs(config=door.config)}
+        client = TestClient(make_app(replace(door, **parts)), base_url="http://localhost")
         opened.append(client.__enter__())
         return opened[-1]
 
