@@ -37,7 +37,7 @@ FACTS = {
     "prompt_sets": [{"name": "basic_seven", "classes": ["happiness", "sadness"]}],
     "estimators": [
         {"target": "N1", "n_subjects": None, "minimum": 1.0, "maximum": 7.0, "level": 0.9,
-         "n_features": 2, "notice": "Research use only."}
+         "n_features": 2, "for_videos": True, "notice": "Research use only."}
     ],
 }  # fmt: skip
 IMPATIENT = ClientConfig(patience_seconds=0.0)

@@ -237,15 +237,18 @@ class Client:
         found: np.ndarray = self._stacked(encoded, batches)[places(batches)]
         return found
 
-    def score_clips(self, clips: Sequence[np.ndarray], prompts: str | PromptSet) -> pd.DataFrame:
+    def score_clips(
+        self, clips: Sequence[np.ndarray], prompts: str | PromptSet | None = None
+    ) -> pd.DataFrame:
         """Score clips against the classes of a prompt set.
 
         Parameters
         ----------
         clips : sequence of uint8 ndarray of shape (t_i, height_i, width_i, 3)
             As in `encode_clips`; at least one.
-        prompts : str or PromptSet
-            The name of a set that the server has loaded, or a set of one's own.
+        prompts : str or PromptSet, optional
+            The name of a set that the server has loaded, or a set of one's own; by default those
+            that the server was started with.
 
         Returns
         -------
@@ -319,7 +322,7 @@ class Client:
     def score_video(
         self,
         path: str | Path,
-        prompts: str | PromptSet,
+        prompts: str | PromptSet | None = None,
         *,
         face: Literal["detect", "whole_frame"] | None = None,
         patient: str | None = None,
@@ -331,7 +334,7 @@ class Client:
         ----------
         path : path
             The video.
-        prompts : str or PromptSet
+        prompts : str or PromptSet, optional
             As in `score_clips`.
         face, patient : optional
             As in `embed_video`.
@@ -432,10 +435,12 @@ def _clips_body(clips: Sequence[np.ndarray], rows: Sequence[int]) -> Body:
     return npy_body(np.stack([clips[row] for row in rows]))
 
 
-def _with_prompts(name: str, body: Body, prompts: str | PromptSet) -> tuple[dict[str, str], Body]:
-    if isinstance(prompts, str):
-        return {"prompts": prompts}, body
-    return {}, form_body({name: body, "prompts": prompts_body(prompts)})
+def _with_prompts(
+    name: str, body: Body, prompts: str | PromptSet | None
+) -> tuple[dict[str, str], Body]:
+    if isinstance(prompts, PromptSet):
+        return {}, form_body({name: body, "prompts": prompts_body(prompts)})
+    return ({} if prompts is None else {"prompts": prompts}), body
 
 
 def _target(target: str | None) -> dict[str, str]:

@@ -78,6 +78,8 @@ class EstimatorFacts:
         Share of new subjects whose rating an interval is to hold.
     n_features : int
         Feature columns that it needs.
+    for_videos : bool
+        Whether the server reads videos as those were read that it was fitted to.
     notice : str
         What its estimates may be used for.
     """
@@ -88,6 +90,7 @@ class EstimatorFacts:
     maximum: float | None
     level: float
     n_features: int
+    for_videos: bool
     notice: str
 
 
@@ -117,6 +120,9 @@ class Estimates:
         What the user should know.
     notice : str
         What the estimates may be used for.
+    recording : mapping
+        Of a video: ``status, reason, n_segments, n_ok, seconds, face_coverage, n_people``; empty
+        for features.
     """
 
     target: str
@@ -124,6 +130,7 @@ class Estimates:
     excluded: pd.DataFrame
     warnings: tuple[str, ...]
     notice: str
+    recording: Mapping[str, object]
 
 
 def models(content: Mapping[str, Any]) -> Models:
@@ -184,4 +191,5 @@ def estimates(table: pa.Table) -> Estimates:
         excluded,
         tuple(map(str, said.get("warnings", ()))),
         str(said.get("notice", "")),
+        said.get("recording", {}),
     )
