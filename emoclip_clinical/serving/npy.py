@@ -33,7 +33,7 @@ def read_frames(file: SealedFile, *, longest_clip_frames: int | None = None) -> 
     Returns
     -------
     uint8 ndarray of shape (t, height, width, 3) or (n, t, height, width, 3)
-        Read-only; it lives on when the file is closed.
+        It lives on when the file is closed.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_frames(file: SealedFile, *, longest_clip_frames: int | None = None) -> 
         )
     if faults:
         raise InputError(faults)
-    pages = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)
+    pages = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_COPY)
     return np.frombuffer(pages, dtype=np.uint8, offset=start).reshape(shape)
 
 

@@ -59,11 +59,22 @@ def main(*, file: int, channel: int) -> None:
         # Nobody wants to know any more.
         return
     except BaseException as error:
-        line.send("fault", _explained(error))
+        line.send("fault", explained(error))
 
 
-def _explained(error: BaseException) -> dict[str, object]:
-    """Say what went wrong; of a bug where, but not its message, which may quote the file."""
+def explained(error: BaseException) -> dict[str, object]:
+    """Say what went wrong; of a bug where, but not its message, which may quote the file.
+
+    Parameters
+    ----------
+    error : BaseException
+        What ended the reading.
+
+    Returns
+    -------
+    dict
+        See `sessions.ReaderFault`.
+    """
     if isinstance(error, InputError):
         return {"reason": "input", "faults": list(error.faults)}
     if isinstance(error, TooLargeError):
