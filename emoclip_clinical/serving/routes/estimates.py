@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 from fastapi import APIRouter, Query
-from pydantic import Field
-from pydantic_core import from_json
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,6 +40,7 @@ router = APIRouter()
 _KINDS: frozenset[Kind] = frozenset({"video", "arrow"})
 _FEATURES = frozenset({JSON, ARROW})
 _SOURCE = b"source"
+_SOURCES: TypeAdapter[dict[str, Any] | None] = TypeAdapter(dict[str, Any] | None)
 _VIDEO_FORM = {
     "type": "object",
     "properties": {"video": BINARY},
@@ -132,14 +132,11 @@ async def _of_table(
 
 def _source(text: bytes) -> Mapping[str, Any]:
     try:
-        source = from_json(text)
-    except ValueError:
-        source = ()
-    if source is not None and not isinstance(source, dict):
+        return _SOURCES.validate_json(text) or {}
+    except ValidationError:
         raise Problem(
             422, "source in the schema's metadata must be the content of features.json, as JSON"
-        )
-    return source or {}
+        ) from None
 
 
 async def _of_video(
