@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from emoclip_clinical.records import InputError
 
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder, load_model
+
+# onnxruntime sends figures about its use to its makers unless told not to before it is loaded.
+# Nothing that this package does is told to anyone.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "InputError", "__version__", "load_model"]
