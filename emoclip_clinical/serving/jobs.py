@@ -214,8 +214,13 @@ class Jobs:
         """Cancel all, and forget all."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for job in list(self._jobs.values()):
-            await self.delete(job)
+        self._jobs.clear()
+        tasks = list(self._tasks.values())
+        # All before any is waited for: what waits for its turn must not get it now.
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _run(self, job: Job, work: Work) -> None:
         try:
