@@ -6,8 +6,9 @@ fast as trained ones. Segments overlap by half.
 
 1. *The official way*, re-created plainly from its description: every frame of the video becomes a
    JPEG file; each segment loads its frames with PIL, prepares them, and encodes them one by one in
-   float32; what two segments share is encoded twice. `--official-minutes` says for how much of the
-   interview this is done; the rest is extrapolated in proportion.
+   float32, with open_clip's own tower; what two segments share is encoded twice.
+   `--official-minutes` says for how much of the interview this is done; the rest is extrapolated
+   in proportion.
 2. *Ours*: `extract` with its default settings (or another `--precision`) and whole frames; the
    cosine of each segment's embedding to the official one is stated.
 3. *The lower bound*: bare decoding, preparing and encoding of the frames that are needed, each
@@ -37,7 +38,8 @@ from PIL import Image
 from emoclip_clinical.core.checkpoint import load_checkpoint, save_checkpoint
 from emoclip_clinical.core.config import ModelConfig, TowerConfig
 from emoclip_clinical.core.embedder import Embedder
-from emoclip_clinical.core.model import build_model
+from emoclip_clinical.core.model import BuiltModel, build_model
+from emoclip_clinical.core.preprocessing import normalise
 from emoclip_clinical.core.threads import each_thread_alone, usable_cores
 from emoclip_clinical.features.config import ExtractionConfig, Precision
 from emoclip_clinical.features.decoding import VideoSampler
@@ -81,9 +83,17 @@ def _pictures(source: Path | None) -> list[av.VideoFrame]:
 
 
 def official_way(
-    video: Path, embedder: Embedder, *, minutes: float, sample_fps: float, window: int, stride: int
+    video: Path,
+    embedder: Embedder,
+    built: BuiltModel,
+    *,
+    minutes: float,
+    sample_fps: float,
+    window: int,
+    stride: int,
 ) -> tuple[float, np.ndarray]:
     """Return seconds and the segments' embeddings for the first minutes."""
+    tower = built.model.to(embedder.device)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, av.open(str(video)) as container:
         times = []
@@ -99,7 +109,11 @@ def official_way(
             vectors = []
             for i in chosen[first : first + window]:
                 picture = np.array(Image.open(f"{folder}/{i:06d}.jpg").convert("RGB"))
-                vectors.append(embedder.encode_prepared(embedder.prepare(picture)[None])[0])
+                prepared = torch.from_numpy(embedder.prepare(picture)[None]).to(embedder.device)
+                with torch.inference_mode():
+                    # Not by the embedder, which leaves out what open_clip computes for nothing.
+                    vector = tower.encode_frames(normalise(prepared, built.preprocessing))
+                vectors.append(vector[0].cpu().numpy())
             stacked = np.stack(vectors)[None]
             embeddings.append(embedder.encode_sequences(stacked, np.ones((1, window), bool))[0])
     return time.perf_counter() - began, np.stack(embeddings)
@@ -150,13 +164,21 @@ def main() -> None:
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     video = make_video(folder / "sub-0.mp4", minutes=arguments.minutes, source=arguments.face_video)
     config = ModelConfig(name="speed", tower=TowerConfig(name="ViT-B-32", pretrained="none"))
-    save_checkpoint(folder / "model", built=build_model(config, seed=0), config=config, card={})
+    built = build_model(config, seed=0)
+    save_checkpoint(folder / "model", built=built, config=config, card={})
     exact = Embedder(load_checkpoint(folder / "model"), device=arguments.device)
     fps, window = exact.sample_fps, exact.frames_per_clip
     official_minutes = min(arguments.official_minutes, arguments.minutes)
     official, expected = official_way(
-        video, exact, minutes=official_minutes, sample_fps=fps, window=window, stride=window // 2
+        video,
+        exact,
+        built,
+        minutes=official_minutes,
+        sample_fps=fps,
+        window=window,
+        stride=window // 2,
     )
+    del built
     on_gpu = exact.device.type == "cuda"
     n_videos = arguments.videos or (16 if on_gpu else 1)
     paths = [video]
