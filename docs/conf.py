@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from generated import write_commands, write_protocol
+from generated_http import write_http
 
 HERE = Path(__file__).parent
 project = "emoclip-clinical"
@@ -32,3 +33,4 @@ def setup(app: object) -> None:
     """Write the pages that follow from the code."""
     write_commands(HERE / "reference" / "commands.md")
     write_protocol(HERE / "reference" / "protocol.md")
+    write_http(HERE / "reference" / "http.md")

@@ -120,9 +120,9 @@ class Estimates:
         What the user should know.
     notice : str
         What the estimates may be used for.
-    recording : mapping
-        Of a video: ``status, reason, n_segments, n_ok, seconds, face_coverage, n_people``; empty
-        for features.
+    video, settings : mapping
+        How the video as a whole was (the columns of ``interviews.parquet`` that are no features),
+        and how it was read; empty for features.
     """
 
     target: str
@@ -130,7 +130,8 @@ class Estimates:
     excluded: pd.DataFrame
     warnings: tuple[str, ...]
     notice: str
-    recording: Mapping[str, object]
+    video: Mapping[str, object]
+    settings: Mapping[str, object]
 
 
 def models(content: Mapping[str, Any]) -> Models:
@@ -191,5 +192,6 @@ def estimates(table: pa.Table) -> Estimates:
         excluded,
         tuple(map(str, said.get("warnings", ()))),
         str(said.get("notice", "")),
-        said.get("recording", {}),
+        said.get("video") or {},
+        said.get("settings") or {},
     )
