@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
@@ -82,12 +83,24 @@ class Answered:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        ending = Problem(503, "the server is ending", retry_after_seconds=_RETRY_SECONDS)
         if scope["type"] == "http" and scope["method"] == "POST" and self._standing.is_draining:
-            problem = Problem(503, "the server is ending", retry_after_seconds=_RETRY_SECONDS)
-            await problem.response()(scope, receive, send)
+            await ending.response()(scope, receive, send)
             return
+        has_begun = False
+
+        async def heard(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, heard)
+        except asyncio.CancelledError:
+            # It was not done in time before the server's end.
+            if self._standing.is_draining and not has_begun:
+                await ending.response()(scope, receive, send)
+            raise
         except Exception as error:
             # The routes have answered 500. A message may hold content, lines of code do not.
             request_id = scope.get("state", {}).get("request_id", "-")

@@ -1,0 +1,80 @@
+"""A server in a process of its own, as users start it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+_START_SECONDS = 240
+
+
+@dataclass
+class ServerProcess:
+    """A running server.
+
+    Attributes
+    ----------
+    url : str
+        Where it listens.
+    said : list of str
+        Lines of its stderr.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def ask_to_end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def exit_code(self, *, seconds: float = 120) -> int:
+        return self.process.wait(timeout=seconds)
+
+
+@contextmanager
+def server_process(model: Path, *options: str, scratch: Path) -> Iterator[ServerProcess]:
+    """Start `emoclip-clinical serve`, and kill it at the end where it still runs."""
+    command = [sys.executable, "-m", "emoclip_clinical", "serve", "--model", str(model)]
+    process = subprocess.Popen(
+        [*command, "--port", "0", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=scratch,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
+    )
+    said: list[str] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("ready: "):
+                ready.set()
+        ready.set()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        assert ready.wait(_START_SECONDS), "".join(said)
+        found = re.search(r"ready: (\S+)", "".join(said))
+        assert found, "".join(said)
+        yield ServerProcess(process, found.group(1), said)
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()

@@ -1,0 +1,149 @@
+"""The server as a process: what it accepted it finishes, and what it leaves behind is nothing."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from emoclip_clinical.core.embedder import Embedder
+from tests.serving.processes import ServerProcess, server_process
+
+pytestmark = pytest.mark.slow
+
+N_CLIENTS = 48
+
+
+def figure(server: ServerProcess, name: str) -> float:
+    text = httpx2.get(f"{server.url}/metrics", timeout=60).text
+    return next(float(li.split()[1]) for li in text.splitlines() if li.startswith(f"{name} "))
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def texts_of(client: int) -> list[str]:
+    return [f"text {i} of client {client}" for i in range(40)]
+
+
+def ask(server: ServerProcess, client: int) -> httpx2.Response:
+    body = {"texts": texts_of(client)}
+    return httpx2.post(f"{server.url}/v1/embeddings/text", json=body, timeout=120)
+
+
+def under_load(server: ServerProcess, clients: ThreadPoolExecutor) -> list[Future[httpx2.Response]]:
+    """Return requests of which the server has accepted every one, and not answered all."""
+    asked = [clients.submit(ask, server, i) for i in range(N_CLIENTS)]
+
+    def accepted() -> float:
+        n_done = sum(future.done() for future in asked)
+        return n_done + figure(server, "emoclip_running_requests") - 1  # without this one
+
+    until(lambda: accepted() >= N_CLIENTS)
+    assert not all(future.done() for future in asked)
+    return asked
+
+
+def embedded(response: httpx2.Response) -> np.ndarray:
+    return np.array([row["embedding"] for row in response.json()["rows"]], dtype=np.float32)
+
+
+def assert_nothing_left(server: ServerProcess, children: list, scratch: Path) -> None:
+    assert not any(child.is_running() for child in children)
+    # torch makes empty folders for its caches.
+    assert [path for path in scratch.rglob("*") if not path.is_dir()] == []
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.socket() as port_again:
+        port_again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port_again.bind((host, int(port)))
+
+
+def test_sigterm_under_load_finishes_everything_that_was_accepted(
+    model_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    # One text at a time and no hurry, so that the signal comes while nearly all wait.
+    limits = ("--limit", "max_batch_texts=1", "--limit", "max_delay_seconds=0.05")
+    with (
+        server_process(model_folder, *limits, scratch=tmp_path) as server,
+        ThreadPoolExecutor(N_CLIENTS) as clients,
+    ):
+        children = server.descendants
+        assert children, "the fork server is a process"
+        asked = under_load(server, clients)
+        server.ask_to_end()
+        until(lambda: httpx2.get(f"{server.url}/readyz", timeout=60).status_code == 503)
+        refused = ask(server, 0)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert httpx2.get(f"{server.url}/healthz", timeout=60).status_code == 200
+        assert not all(future.done() for future in asked)
+        for client, future in enumerate(asked):
+            response = future.result()
+            assert response.status_code == 200
+            np.testing.assert_allclose(
+                embedded(response), embedder.encode_text(texts_of(client)), rtol=0, atol=1e-6
+            )
+        assert server.exit_code() == 0
+    assert_nothing_left(server, children, tmp_path)
+    assert "Traceback" not in "".join(server.said)
+    assert "client 1" not in "".join(server.said)
+
+
+def test_a_second_signal_ends_it_at_once(model_folder: Path, tmp_path: Path) -> None:
+    limits = ("--limit", "max_batch_texts=1", "--limit", "max_delay_seconds=1")
+    with (
+        server_process(model_folder, *limits, scratch=tmp_path) as server,
+        ThreadPoolExecutor(N_CLIENTS) as clients,
+    ):
+        children = server.descendants
+        asked = under_load(server, clients)
+        server.ask_to_end()
+        until(lambda: httpx2.get(f"{server.url}/readyz", timeout=60).status_code == 503)
+        server.ask_to_end()
+        assert server.exit_code(seconds=60) == 130
+        for future in asked:
+            assert future.exception() is not None or future.result().status_code in (200, 503)
+    assert_nothing_left(server, children, tmp_path)
+
+
+def test_frames_of_many_clients_at_once_each_get_their_own(
+    model_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    def frames_of(client: int) -> np.ndarray:
+        n = 1 + client % 7
+        return np.random.default_rng(client).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
+
+    with server_process(model_folder, scratch=tmp_path) as server:
+
+        def ask_for_frames(client: int) -> np.ndarray:
+            body = io.BytesIO()
+            np.save(body, frames_of(client))
+            response = httpx2.post(
+                f"{server.url}/v1/embeddings/video?unit=frame",
+                content=body.getvalue(),
+                headers={"Content-Type": "application/x-npy", "Accept": "application/x-npy"},
+                timeout=60,
+            )
+            assert response.status_code == 200, response.text
+            return np.load(io.BytesIO(response.content))
+
+        with ThreadPoolExecutor(32) as clients:
+            answers = list(clients.map(ask_for_frames, range(300)))
+        sizes = figure(server, 'emoclip_batch_items_sum{kind="pictures"}')
+        batches = figure(server, 'emoclip_batch_items_count{kind="pictures"}')
+    for client, answer in enumerate(answers):
+        expected = embedder.encode_frames(frames_of(client))
+        np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-6)
+    # Requests were encoded together.
+    assert sizes / batches > 4
