@@ -71,7 +71,10 @@ class EstimateRow(BaseModel):
     farthest_feature: str
     farthest_sd: float | None
     n_imputed: int
-    in_training: bool
+    in_training: bool | None = Field(
+        description="Whether the estimator was fitted to these features; null for a video that is "
+        "not known again, since the last bits of its features may differ."
+    )
 
 
 class ExcludedVisit(BaseModel):

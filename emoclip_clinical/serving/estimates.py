@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emoclip_clinical.features.reading import InterviewReading
 from emoclip_clinical.records import KEY_COLUMNS, InputError
@@ -233,7 +234,12 @@ class ServedEstimators:
         one.require_videos()
         table = self._videos.table(reading, one.fitted)
         answer = self._answer(predict_table(one.fitted, table, file="the video"))
-        return Answer(answer.table.drop_columns(list(KEY_COLUMNS)), answer.about)
+        known = answer.table["in_training"]
+        # A video that was encoded in other batches has other last bits, and is not known again:
+        # only a yes can be told.
+        told = pc.if_else(known, known, pa.scalar(None, pa.bool_()))
+        rows = answer.table.set_column(SCHEMA.get_field_index("in_training"), "in_training", told)
+        return Answer(rows.drop_columns(list(KEY_COLUMNS)), answer.about)
 
     def _answer(self, made: Predictions) -> Answer:
         record = prediction_record(made)

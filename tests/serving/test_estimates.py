@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -27,9 +30,10 @@ from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.estimator import fit_estimator, ridge_fit
 from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.features import read_features
+from emoclip_clinical.serving.answers import written
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.door import Door
-from emoclip_clinical.serving.estimates import ServedEstimators
+from emoclip_clinical.serving.estimates import SCHEMA, ServedEstimators
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 
@@ -296,6 +300,8 @@ def test_a_video_equals_extract_and_predict(serving: Open, cohort: Cohort, targe
         assert answer.status_code == 200, answer.text
         (row,) = answer.json()["rows"]
         assert row.keys() == wanted.keys() - {"participant_id", "session_id"}
+        # Other people's, which a video can not tell by its rounded features.
+        assert (row.pop("in_training"), wanted["in_training"]) == (None, False)
         for name, value in row.items():
             near = isinstance(value, float)
             assert value == (pytest.approx(wanted[name], abs=1e-6) if near else wanted[name])
@@ -483,6 +489,43 @@ def test_text_where_a_number_is_needed(serving: Open, cohort: Cohort) -> None:
     answer = serving("plain").post(URL, json={"features": rows})
     assert answer.status_code == 422
     assert answer.json()["faults"] == [f"features: there is no numeric feature column {names[1]!r}"]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+CELLS = st.none() | st.booleans() | st.text(max_size=4) | NUMBERS
+
+
+@pytest.fixture(scope="module")
+def served(cohort: Cohort, videos: VideoFeatures) -> ServedEstimators:
+    return ServedEstimators.load(list(cohort.estimators.values()), model={}, videos=videos)
+
+
+@given(data=st.data())
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_is_sent_is_estimated_or_refused(
+    cohort: Cohort, served: ServedEstimators, data: st.DataObject
+) -> None:
+    source, rows = settings(cohort.new), rows_of(cohort.new)
+    for part in data.draw(st.lists(st.sampled_from([*source, "other"]), max_size=2)):
+        source[part] = data.draw(JSON_VALUES)
+    for name in data.draw(st.lists(st.sampled_from([*rows[0], "other"]), max_size=4)):
+        rows[data.draw(st.integers(0, N_NEW - 1))][name] = data.draw(CELLS)
+    for name in data.draw(st.lists(st.sampled_from(list(rows[0])), max_size=2)):
+        for row in rows:
+            row.pop(name, None)
+    one = served.choose(data.draw(st.sampled_from(list(cohort.estimators))))
+    sent = data.draw(st.sampled_from([source, {}]))
+    try:
+        answer = served.estimate_rows(one, pd.DataFrame(rows), source=sent)
+    except InputError:
+        return
+    assert answer.table.schema.equals(SCHEMA)
+    assert json.loads(written(answer, "application/json"))["rows"]
 
 
 def test_estimators_that_do_not_go_together(cohort: Cohort, videos: VideoFeatures, tmp_path: Path):

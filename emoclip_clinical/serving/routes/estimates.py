@@ -95,6 +95,7 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
     if media_type(request) not in _FEATURES:
         # Before a large body is received for nothing.
         one.require_videos()
+        door.reader.check(door.extraction)
     upload = await receive(request, config=door.config, kinds=_KINDS)
     if upload.kind == "arrow":
         return await _of_table(request, door, door.estimators, one, upload)
