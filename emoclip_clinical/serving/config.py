@@ -45,7 +45,9 @@ class ServingConfig(BaseModel):
         description="An upload that sends nothing for so long gets 408.",
     )
     max_json_bytes: int = Field(default=4 * MIB, ge=1024, description="Largest JSON body.")
-    max_frames_bytes: int = Field(default=128 * MIB, ge=1024, description="Largest npy body.")
+    max_frames_bytes: int = Field(
+        default=128 * MIB, ge=1024, description="Largest npy or Arrow body."
+    )
     max_video_bytes: int = Field(default=4096 * MIB, ge=1024, description="Largest video.")
     max_video_seconds: float = Field(
         default=7200, gt=0, allow_inf_nan=False, description="Longest video, on its own clock."
@@ -60,7 +62,9 @@ class ServingConfig(BaseModel):
     )
     decoders: int = Field(default=2, ge=1, le=64, description="Videos that are read at once.")
     decoder_mib: int = Field(
-        default=2048, ge=256, description="Memory that the process reading a video may take, MiB."
+        default=2048,
+        ge=256,
+        description="Memory of the process reading a video, on top of its libraries, MiB.",
     )
     decoder_seconds: float = Field(
         default=3600,

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -129,19 +129,19 @@ async def receive(
         large; 415 for another type; 422 for other parts; 429 where too many are sent at once;
         507 where the disk is full.
     """
-    refuse_content_encoding(request)
-    kind = _kind(request, kinds)
-    chunks = _chunks(request, config=config, most_bytes=_most_bytes(config, kind, kinds))
+    body = _Body(request, config)
     try:
+        refuse_content_encoding(request)
+        kind = _kind(request, kinds)
+        body.limit(_most_bytes(config, kind, kinds))
         with _counted(request, config):
-            return await _received(chunks, _sink(request, config, kind, kinds, fields))
+            return await _received(body, _sink(request, config, kind, kinds, fields))
     except Problem as problem:
         # One that still sends would otherwise see a broken connection, and not the answer.
-        await _read_on(request)
-        problem.headers["Connection"] = "close"
+        if not body.ended:
+            await _read_on(request)
+            problem.headers["Connection"] = "close"
         raise
-    finally:
-        await chunks.aclose()
 
 
 def _kind(request: Request, kinds: frozenset[Kind]) -> Kind | None:
@@ -206,12 +206,13 @@ def _counted(request: Request, config: ServingConfig) -> Iterator[None]:
         state.n_uploads -= 1
 
 
-async def _received(chunks: AsyncGenerator[bytes, None], sink: _Sink) -> Upload:
+async def _received(body: _Body, sink: _Sink) -> Upload:
     try:
-        async for chunk in chunks:
-            sink.feed(chunk)
-            if len(sink.unwritten) >= _WRITTEN_AT_ONCE_BYTES:
-                await run_in_threadpool(sink.flush)
+        async with aclosing(body.chunks()) as chunks:
+            async for chunk in chunks:
+                sink.feed(chunk)
+                if len(sink.unwritten) >= _WRITTEN_AT_ONCE_BYTES:
+                    await run_in_threadpool(sink.flush)
         await run_in_threadpool(sink.flush)
         return Upload(*sink.finish())
     except OSError as error:
@@ -224,35 +225,50 @@ async def _received(chunks: AsyncGenerator[bytes, None], sink: _Sink) -> Upload:
         raise
 
 
-async def _chunks(
-    request: Request, *, config: ServingConfig, most_bytes: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield a body's chunks within its limits."""
-    too_large = Problem(413, f"the body may have at most {most_bytes} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most_bytes:
-        raise too_large
-    stall = config.upload_stall_seconds
-    began, n_bytes = time.monotonic(), 0
-    body = request.stream()
-    while True:
+class _Body:
+    """A body's chunks within limits."""
+
+    def __init__(self, request: Request, config: ServingConfig) -> None:
+        self._request = request
+        self._stall_seconds = config.upload_stall_seconds
+        self._most_bytes = 0
+        self.ended = False
+
+    def limit(self, most_bytes: int) -> None:
+        """Let so many bytes come, and refuse a body that says that it has more."""
+        self._most_bytes = most_bytes
+        declared = self._request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most_bytes:
+            raise self._too_large()
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        began, n_bytes = time.monotonic(), 0
+        stream = self._request.stream()
+        while (chunk := await self._next(stream)) is not None:
+            n_bytes += len(chunk)
+            if n_bytes > self._most_bytes:
+                raise self._too_large()
+            slowest = self._stall_seconds + n_bytes / _SLOWEST_BYTES_PER_SECOND
+            if time.monotonic() - began > slowest:
+                raise Problem(
+                    408,
+                    f"the body came more slowly than {_SLOWEST_BYTES_PER_SECOND} bytes a second",
+                )
+            yield chunk
+        self.ended = True
+
+    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
         try:
-            async with asyncio.timeout(stall):
-                chunk = await anext(body)
-        except StopAsyncIteration:
-            return
+            async with asyncio.timeout(self._stall_seconds):
+                return await anext(stream, None)
         except TimeoutError:
-            raise Problem(408, f"nothing of the body came for {stall:g} s") from None
+            raise Problem(408, f"nothing of the body came for {self._stall_seconds:g} s") from None
         except ClientDisconnect:
+            self.ended = True
             raise Problem(400, "the body ended too early") from None
-        n_bytes += len(chunk)
-        if n_bytes > most_bytes:
-            raise too_large
-        if time.monotonic() - began > stall + n_bytes / _SLOWEST_BYTES_PER_SECOND:
-            raise Problem(
-                408, f"the body came more slowly than {_SLOWEST_BYTES_PER_SECOND} bytes a second"
-            )
-        yield chunk
+
+    def _too_large(self) -> Problem:
+        return Problem(413, f"the body may have at most {self._most_bytes} bytes")
 
 
 async def _read_on(request: Request) -> None:

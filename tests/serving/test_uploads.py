@@ -313,3 +313,28 @@ def test_files_move_to_the_disk_when_they_grow(monkeypatch: pytest.MonkeyPatch) 
         assert (file.size, os.fstat(file.fd).st_size) == (MIB + 1, MIB + 1)
         # Decoders open it by this name; there is no other.
         assert Path(f"/proc/self/fd/{file.fd}").read_bytes() == bytes(MIB) + b"x"
+
+
+def test_a_refusal_of_a_whole_body_comes_at_once() -> None:
+    body, headers = form_of({"prompts": ("x", b"{}")})
+    asked = 0
+
+    async def run() -> Problem:
+        request = request_of([body], headers)
+        inner = request.receive
+
+        async def counted() -> dict[str, object]:
+            nonlocal asked
+            asked += 1
+            return await inner()
+
+        request._receive = counted
+        with pytest.raises(Problem) as caught:
+            await receive(request, config=SMALL, kinds=BOTH, fields=PROMPTS)
+        return caught.value
+
+    problem = asyncio.run(run())
+    assert problem.status == 422
+    # The body and its end; then nobody waits for more, which does not come.
+    assert asked == 2
+    assert "Connection" not in problem.headers

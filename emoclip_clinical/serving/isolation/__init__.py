@@ -10,9 +10,11 @@ fork_server  the process that forks, and nothing else
 processes    the server's side of it: start, kill, wait
 limits       what the kernel holds a forked process to
 messages     the channel between the two
+orders       what travels over it
 plain_tables tables as JSON and raw columns
 worker       what a forked process does
 remote       how `read_interview` reaches the model from there
 sessions     what the server does for one process
+talks        all that is tried with one file
 reader       VideoReader: one call for a file
 """

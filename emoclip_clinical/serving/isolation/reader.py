@@ -187,7 +187,12 @@ class VideoReader:
             seconds=_TABLE_SECONDS,
             what="the table",
         )
-        return await self._in_thread(self._tables, talk)
+        seconds = self._config.request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._in_thread(self._tables, talk)
+        except TimeoutError:
+            raise Problem(504, f"the table was not read within {seconds:g} s") from None
 
     def close(self) -> None:
         """End every process; who waits for one gets a `Problem`."""
