@@ -305,7 +305,9 @@ def test_huge_pictures_do_not_fit(
         stream = container.add_stream("png", rate=10)
         stream.width = stream.height = side
         stream.pix_fmt = "monob"
-        container.mux(stream.encode(av.VideoFrame(side, side, "monob")))
+        frame = av.VideoFrame(side, side, "monob")
+        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+        container.mux(stream.encode(frame))
         container.mux(stream.encode())
     content = path.read_bytes()
     assert len(content) < 1_000_000
