@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
+from torch.nn import functional
 
 from emoclip_clinical.records import InputError
 
@@ -133,17 +132,28 @@ def prepare(
             f"got {frame.dtype} of shape {frame.shape}"
         )
     # Channels stay interleaved in memory: torch's antialiased resize is fastest that way.
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
-    if picture.shape[1:] != (image_size_pixels, image_size_pixels):
+    picture = torch.from_numpy(np.ascontiguousarray(frame))[None].permute(0, 3, 1, 2)
+    if picture.shape[2:] != (image_size_pixels, image_size_pixels):
         size = _size_after_resize(frame.shape[0], frame.shape[1], image_size_pixels, resize.mode)
-        picture = transforms.resize(
-            picture,
-            list(size),
-            interpolation=InterpolationMode(resize.interpolation),
-            antialias=resize.antialias,
-        )
+        picture = _resized(picture, size, resize)
         picture = _square(picture, image_size_pixels, resize.fill)
-    return np.ascontiguousarray(picture.numpy())
+    return np.ascontiguousarray(picture[0].numpy())
+
+
+# torchvision's transforms do the same, but importing them takes seconds, and videos are read in
+# processes that are started for it.
+
+
+def _resized(picture: Tensor, size: tuple[int, int], resize: Resize) -> Tensor:
+    if picture.shape[2:] == size:
+        return picture
+    return functional.interpolate(
+        picture,
+        size=list(size),
+        mode=resize.interpolation,
+        align_corners=False,
+        antialias=resize.antialias,
+    )
 
 
 def _size_after_resize(height: int, width: int, side: int, mode: str) -> tuple[int, int]:
@@ -158,14 +168,13 @@ def _size_after_resize(height: int, width: int, side: int, mode: str) -> tuple[i
 
 
 def _square(picture: Tensor, side: int, fill: int) -> Tensor:
-    height, width = picture.shape[1:]
-    if height < side or width < side:
-        above, left = (side - height) // 2, (side - width) // 2
-        picture = transforms.pad(
-            picture, [left, above, side - width - left, side - height - above], fill=[fill]
-        )
-    square: Tensor = transforms.center_crop(picture, [side, side])
-    return square
+    height, width = picture.shape[2:]
+    above, left = max(0, side - height) // 2, max(0, side - width) // 2
+    below, right = max(0, side - height - above), max(0, side - width - left)
+    picture = functional.pad(picture, (left, right, above, below), value=fill)
+    height, width = picture.shape[2:]
+    top, first = round((height - side) / 2), round((width - side) / 2)
+    return picture[:, :, top : top + side, first : first + side]
 
 
 def normalise(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
