@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,8 @@ def save_checkpoint(
     )
     part = folder / (CARD_FILE + ".part")
     part.write_text(text + "\n", encoding="utf-8")
+    # safetensors keeps its files from everybody else, whatever the user's umask says.
+    weights.chmod(stat.S_IMODE(part.stat().st_mode))
     os.replace(weights, folder / WEIGHTS_FILE)
     os.replace(part, folder / CARD_FILE)
 
@@ -110,6 +113,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         )
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} can not be read: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -132,7 +137,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         config = ModelConfig.model_validate(card["architecture"])
     except (KeyError, ValidationError) as error:
         raise InputError(f"{folder / CARD_FILE}: architecture can not be read: {error}") from error
-    found = file_sha256(folder / WEIGHTS_FILE)
+    try:
+        found = file_sha256(folder / WEIGHTS_FILE)
+    except OSError as error:
+        raise InputError(f"{folder / WEIGHTS_FILE} can not be read: {error.strerror}") from None
     if found != card.get("weights_sha256"):
         raise InputError(
             f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} describes: its SHA-256 "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -137,3 +139,30 @@ print(peak_mebibytes() - before)
     weights = (tmp_path / "model.safetensors").stat().st_size / 2**20
     assert weights > 600
     assert float(done.stdout) < weights + 100
+
+
+def test_files_of_a_model_folder_are_for_the_same_people(tmp_path: Path) -> None:
+    umask = os.umask(0o027)
+    try:
+        _folder(tmp_path, "mean")
+    finally:
+        os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()} == {0o640}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_says_what_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _folder(tmp_path, "mean")
+    before = Path.open
+
+    def refuse(path: Path, *args: Any, **more: Any) -> Any:
+        # Permissions do not hold root back, who may run this test.
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return before(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=f"{name} can not be read: Permission denied"):
+        load_checkpoint(tmp_path)
