@@ -1,4 +1,4 @@
-"""The blocks of open_clip's vision transformers, for use alone: the same vectors for less work.
+"""The parts of open_clip's vision transformers, for use alone: the same vectors for less work.
 
 open_clip computes every token to the end, and most of its towers then keep the class token. What
 the last block does to the others goes nowhere: without it a picture's vector is the same but for
@@ -38,7 +38,7 @@ def without_unused_tokens(visual: nn.Module) -> nn.Module:
 
 
 def in_plain_operations(visual: nn.Module) -> nn.Module:
-    """Return an image tower whose blocks are `PlainBlock`, which make a leaner ONNX network.
+    """Return an image tower of `PlainBlock` and `PlainPatches`, which make a leaner ONNX network.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def in_plain_operations(visual: nn.Module) -> nn.Module:
     if not blocks:
         return visual
     last = PlainBlock(blocks[-1], class_token_only=_takes_class_token(visual))
-    return _with_blocks(visual, [*map(PlainBlock, blocks[:-1]), last])
+    plain = _with_blocks(visual, [*map(PlainBlock, blocks[:-1]), last])
+    return with_part(plain, "conv1", _plain_patches(visual))
 
 
 class PlainBlock(nn.Module):
@@ -89,6 +90,33 @@ class PlainBlock(nn.Module):
         return out
 
 
+class PlainPatches(nn.Module):
+    """The first layer, as the product of matrices that it is: a row of pixels for each patch.
+
+    Parameters
+    ----------
+    convolution : Conv2d
+        Whose windows lie side by side; its weights are used as they are.
+    grid_size : tuple of int
+        Rows and columns of patches.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, *, grid_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.grid_size = grid_size
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map pictures (n, c, height, width) to (n, d, rows, columns) of patches."""
+        weight, (height, width) = self.convolution.weight, self.convolution.kernel_size
+        n_channels, rows, columns = weight.shape[1], *self.grid_size
+        patches = pictures.reshape(-1, n_channels, rows, height, columns, width)
+        pixels = patches.permute(0, 2, 4, 1, 3, 5)
+        pixels = pixels.reshape(-1, rows * columns, n_channels * height * width)
+        vectors = functional.linear(pixels, weight.flatten(1), self.convolution.bias)
+        return vectors.transpose(1, 2).reshape(-1, len(weight), rows, columns)
+
+
 def _attend(attention: nn.MultiheadAttention, asking: Tensor, asked: Tensor) -> Tensor:
     weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
     by_head = (
@@ -117,6 +145,10 @@ def _plain_blocks(visual: Any) -> list[nn.Module]:
 
 def _takes_class_token(visual: Any) -> bool:
     return visual.attn_pool is None and visual.pool_type == "tok" and not visual.output_tokens
+
+
+def _plain_patches(visual: Any) -> nn.Module:
+    return PlainPatches(visual.conv1, grid_size=visual.grid_size)
 
 
 def _with_blocks(visual: Any, blocks: list[nn.Module]) -> nn.Module:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.config import Precision
 from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
@@ -151,14 +153,24 @@ def _int8(nearness: Nearness | None) -> PrecisionChoice:
 def _nearness(
     embedder: Embedder, precision: str, interviews: Sequence[Interview], *, stall_seconds: float
 ) -> Nearness | None:
-    # What the device or the tower can not do is refused before any video is read.
-    variant = embedder.variant(precision=precision)
-    frames = _real_frames(embedder, interviews, stall_seconds=stall_seconds)
-    if not frames:
+    # Making an int8 tower takes as long as reading and encoding the frames.
+    with each_thread_alone(), ThreadPoolExecutor(max_workers=1) as beside:
+        encoding = beside.submit(_encoded_frames, embedder, interviews, stall_seconds=stall_seconds)
+        variant = embedder.variant(precision=precision)
+        pictures, exact = encoding.result()
+    if not len(pictures):
         return None
-    pictures = np.stack(frames)
-    found = cosines(embedder.encode_prepared(pictures), variant.encode_prepared(pictures))
-    return Nearness(round(float(found.mean()), 6), round(float(found.min()), 6), len(frames))
+    found = cosines(exact, variant.encode_prepared(pictures))
+    return Nearness(round(float(found.mean()), 6), round(float(found.min()), 6), len(pictures))
+
+
+def _encoded_frames(
+    embedder: Embedder, interviews: Sequence[Interview], *, stall_seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    frames = _real_frames(embedder, interviews, stall_seconds=stall_seconds)
+    side = embedder.image_size_pixels
+    pictures = np.stack(frames) if frames else np.zeros((0, 3, side, side), dtype=np.uint8)
+    return pictures, embedder.encode_prepared(pictures)
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
