@@ -19,7 +19,7 @@ from emoclip_clinical.records import PromptSet
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
 
-FORMAT = 3
+FORMAT = 4
 """Number of the layout and of the calculations; parts made under another are made again."""
 
 _PACKAGES = ("av", "numpy", "onnxruntime", "open_clip_torch", "pyarrow", "torch", "torchvision")

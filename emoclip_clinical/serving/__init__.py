@@ -1,1 +1,1 @@
-"""Embeddings and scores over HTTP."""
+"""What answers over HTTP: the server of `serve`, and the local page of `view`."""
