@@ -2,13 +2,14 @@
 
 One run measures, with a ViT-B/32 of random weights, which are as fast as trained ones:
 
-1. *The bare encoder* in this process, before and after all else, with as many threads and as large
-   batches as the server uses: frames a second in full batches and in batches of one. Beside it,
-   what one thread with all cores for each product would do.
+1. *The bare encoder* in this process, with as many threads and as large batches as the server
+   uses: frames a second in full batches and in batches of one. Beside it, what one thread with
+   all cores for each product would do.
 2. *The server*, a process of its own started by `emoclip-clinical serve`, and its clients, which
    are further processes: each sends a request, waits for the answer and sends the next. Half of
    them send single frames and half 32 frames (npy, 224 by 224 pixels), or all send single frames;
-   with batching on, and off (batches of one, no delay). Every row of every answer is compared with
+   with batching on, and off (batches of one, no delay). All this and the bare encoder take turns,
+   `--rounds` times. Every row of every answer is compared with
    the bare encoder's vector of that very frame; the frames are far from one another.
 3. *Memory*: a server with a small tower answers 10,000 requests; what it and its children hold
    after 1,000 and after 10,000.
@@ -32,7 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,12 +142,15 @@ class Server:
         found = [self._process, *self._process.children(recursive=True)]
         return sum(one.memory_full_info().pss for one in found) / 2**20
 
-    def batch_size(self) -> float:
-        """Return the mean number of pictures of a batch so far."""
+    def batches(self) -> np.ndarray:
+        """Return how many pictures and how many batches of them were encoded so far."""
         text = httpx2.get(f"{self.url}/metrics", timeout=60).text
-        found = dict(re.findall(r'^emoclip_batch_items_(sum|count)\{kind="pictures"\} (\S+)$',
-                                text, re.MULTILINE))  # fmt: skip
-        return float(found["sum"]) / float(found["count"])
+        found = dict(
+            re.findall(
+                r'^emoclip_batch_items_(sum|count)\{kind="pictures"\} (\S+)$', text, re.MULTILINE
+            )
+        )
+        return np.array([float(found["sum"]), float(found["count"])])
 
 
 @contextmanager
@@ -180,7 +184,7 @@ def server(model: Path, *, device: str, limits: dict[str, float]) -> Iterator[Se
 
 def run_clients(
     url: str, load: Load, *, folder: Path, processes: int, seed: int
-) -> dict[str, object]:
+) -> dict[str, float]:
     """Run the clients in processes of their own and put their figures together."""
     running = []
     for i in range(processes):
@@ -202,11 +206,12 @@ def run_clients(
     return _together(found)
 
 
-def _together(found: list[dict]) -> dict[str, object]:
+def _together(found: list[dict]) -> dict[str, float]:
     seconds = max(one["end"] for one in found) - min(one["begin"] for one in found)
     frames = sum(one["frames"] for one in found)
-    result: dict[str, object] = {
-        "seconds": round(seconds, 1),
+    result: dict[str, float] = {
+        "seconds": seconds,
+        "frames": frames,
         "requests": sum(one["requests"] for one in found),
         "requests_per_second": round(sum(one["requests"] for one in found) / seconds, 2),
         "frames_per_second": round(frames / seconds, 2),
@@ -333,40 +338,59 @@ def measure_throughput(folder: Path, arguments: argparse.Namespace) -> dict[str,
     )
     torch.set_num_threads(1)
     prepared, nearest = write_pool(folder, embedder)
-    bare = [measure_bare(embedder, prepared, batch=arguments.batch_frames,
-                         seconds=arguments.bare_seconds)]  # fmt: skip
-    runs: dict[str, dict[str, object]] = {}
-    on = {"max_batch_frames": arguments.batch_frames}
-    off = {"max_batch_frames": 1, "max_delay_seconds": 0}
+    limits = {
+        "on": {"max_batch_frames": arguments.batch_frames},
+        "off": {"max_batch_frames": 1, "max_delay_seconds": 0},
+    }
     clients = arguments.clients
-    for name, limits in (("on", on), ("off", off)):
-        patient = {**limits, "request_seconds": 600}
-        with server(model, device=arguments.device, limits=patient) as running:
+    bare: list[dict[str, float]] = []
+    runs: dict[str, list[dict[str, float]]] = {}
+    with ExitStack() as servers:
+        running = {
+            name: servers.enter_context(
+                server(model, device=arguments.device, limits={**wanted, "request_seconds": 3600})
+            )
+            for name, wanted in limits.items()
+        }
+        # In turns: a machine that grows slower does so for all of them.
+        for turn in range(arguments.rounds):
+            bare.append(
+                measure_bare(
+                    embedder,
+                    prepared,
+                    batch=arguments.batch_frames,
+                    seconds=arguments.bare_seconds,
+                )
+            )
             for mix, n_single in (("mixed", clients // 2), ("single", clients)):
                 load = Load(clients, n_single, seconds=arguments.seconds)
-                runs[f"{mix}_{name}"] = run_clients(
-                    running.url, load, folder=folder, processes=arguments.processes, seed=1
-                )
-            runs[f"single_{name}"]["mean_batch"] = round(running.batch_size(), 1)
-    bare.append(measure_bare(embedder, prepared, batch=arguments.batch_frames,
-                             seconds=arguments.bare_seconds))  # fmt: skip
+                for name, one in running.items():
+                    before = one.batches()
+                    found = run_clients(
+                        one.url, load, folder=folder, processes=arguments.processes, seed=turn
+                    )
+                    items, batches = one.batches() - before
+                    found["mean_batch"] = items / batches
+                    runs.setdefault(f"{mix}_{name}", []).append(found)
     return _compared(bare, runs, embedder) | {"nearest_frames_apart": nearest}
 
 
 def _compared(
-    bare: list[dict[str, float]], runs: dict[str, dict[str, object]], embedder: Embedder
+    bare: list[dict[str, float]], runs: dict[str, list[dict[str, float]]], embedder: Embedder
 ) -> dict[str, object]:
     mean = {key: float(np.mean([one[key] for one in bare])) for key in bare[0]}
-    rate = {name: float(str(run["frames_per_second"])) for name, run in runs.items()}
+    rate = {
+        name: sum(turn["frames"] for turn in turns) / sum(turn["seconds"] for turn in turns)
+        for name, turns in runs.items()
+    }
     on_gpu = embedder.device.type == "cuda"
     gain = mean["batch"] / mean["one"]
-    wanted = 4.0 if on_gpu else 0.8 * gain
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"{usable_cores()} cores",
         "encoder_threads": embedder.batches_at_once,
-        "bare_before_and_after": bare,
+        "bare_frames_per_second": {key: round(value, 2) for key, value in mean.items()},
         "bare_batch_to_one": round(gain, 3),
-        "runs": runs,
+        "frames_per_second": {name: round(value, 2) for name, value in rate.items()},
         "share_of_bare": {
             mix: round(rate[f"{mix}_on"] / mean["batch"], 3) for mix in ("mixed", "single")
         },
@@ -374,7 +398,9 @@ def _compared(
         "on_to_off": {
             mix: round(rate[f"{mix}_on"] / rate[f"{mix}_off"], 3) for mix in ("mixed", "single")
         },
-        "on_to_off_wanted": round(wanted, 3),
+        "on_to_off_wanted": round(4.0 if on_gpu else 0.8 * gain, 3),
+        "bare_rounds": bare,
+        "rounds": runs,
     }
 
 
@@ -402,39 +428,31 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, obj
 
 def markdown(result: dict) -> str:
     load, memory = result["throughput"], result["memory"]
+    rate, bare = load["frames_per_second"], load["bare_frames_per_second"]
     lines = [
         "# Serving under load",
         "",
-        f"{load['device']}, {load['encoder_threads']} encoding threads, "
-        f"{result['clients']} clients, batches of {result['batch_frames']}.",
+        f"{load['device']}, {load['encoder_threads']} encoding threads, {result['clients']} "
+        f"clients, batches of {result['batch_frames']}, {len(load['bare_rounds'])} rounds.",
         "",
-        "| bare encoder | frames/s before | after |",
-        "|---|---:|---:|",
-    ]
-    first, last = load["bare_before_and_after"]
-    names = {
-        "batch": "full batches",
-        "one": "batches of one",
-        "batch_one_thread_all_cores": "full batches, one thread with all cores",
-    }
-    lines += [f"| {text} | {first[key]:.1f} | {last[key]:.1f} |" for key, text in names.items()]
-    lines += [
+        "| bare encoder | frames/s |",
+        "|---|---:|",
+        f"| full batches | {bare['batch']} |",
+        f"| batches of one | {bare['one']} |",
+        f"| full batches, one thread with all cores | {bare['batch_one_thread_all_cores']} |",
         "",
-        "| clients, batching | frames/s | requests/s | p50, p99 of 1 frame (ms) "
+        "| clients, batching | frames/s | requests/s | pictures a batch | p50, p99 of 1 frame (ms) "
         f"| p50, p99 of {N_FRAMES} frames (ms) | lost | another's |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, run in load["runs"].items():
-        took = [
-            f"{run[f'p50_ms_{kind}_frames']}, {run[f'p99_ms_{kind}_frames']}"
-            if f"p50_ms_{kind}_frames" in run
-            else ""
-            for kind in (1, N_FRAMES)
-        ]
+    for name, turns in load["rounds"].items():
+        requests = sum(turn["requests"] for turn in turns) / sum(turn["seconds"] for turn in turns)
         lines.append(
-            f"| {name.replace('_', ', ')} | {run['frames_per_second']} "
-            f"| {run['requests_per_second']} | {took[0]} | {took[1]} "
-            f"| {run['lost']} | {run['of_another']} |"
+            f"| {name.replace('_', ', ')} | {rate[name]} | {requests:.2f} "
+            f"| {np.mean([turn['mean_batch'] for turn in turns]):.1f} "
+            f"| {_latency(turns, 1)} | {_latency(turns, N_FRAMES)} "
+            f"| {sum(turn['lost'] for turn in turns)} "
+            f"| {sum(turn['of_another'] for turn in turns)} |"
         )
     lines += [
         "",
@@ -442,18 +460,30 @@ def markdown(result: dict) -> str:
         f"{load['share_of_bare_wanted']}). On to off: {load['on_to_off']} (wanted: "
         f"{load['on_to_off_wanted']}; the bare encoder's own: {load['bare_batch_to_one']}).",
         "",
-        f"Memory of a server with a small tower: {memory['steps'][0]['mebibytes']} MiB after "
-        f"{memory['steps'][0]['after_requests']} requests, {memory['steps'][-1]['mebibytes']} MiB "
-        f"after {memory['steps'][-1]['after_requests']}; {memory['lost']} lost.",
+        "Memory of a server with a small tower, with its children: "
+        + "; ".join(
+            f"{step['mebibytes']} MiB after {step['after_requests']} requests"
+            for step in memory["steps"]
+        )
+        + f". Lost: {memory['lost']}, answered with another's: {memory['of_another']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latency(turns: list[dict], frames: int) -> str:
+    """Return the middle over rounds of the middle, and the largest of the 99th percentiles."""
+    if f"p50_ms_{frames}_frames" not in turns[0]:
+        return ""
+    middle = np.median([turn[f"p50_ms_{frames}_frames"] for turn in turns])
+    return f"{middle:.0f}, {max(turn[f'p99_ms_{frames}_frames'] for turn in turns)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--processes", type=int, default=0, help="of clients; 0: 1, 6 on a GPU")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each of four runs")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each run")
+    parser.add_argument("--rounds", type=int, default=2, help="of the bare encoder and four runs")
     parser.add_argument("--bare-seconds", type=float, default=20.0)
     parser.add_argument("--batch-frames", type=int, default=32)
     parser.add_argument("--requests", type=int, default=10_000)
@@ -470,7 +500,7 @@ def main() -> None:
         print(json.dumps(asyncio.run(clients.run())))
         return
     if arguments.check:
-        arguments.seconds, arguments.bare_seconds, arguments.requests = 5.0, 2.0, 1000
+        arguments.seconds, arguments.bare_seconds, arguments.requests = 4.0, 2.0, 1000
     if arguments.processes == 0:
         on_gpu = arguments.device != "cpu" and torch.cuda.is_available()
         arguments.processes = min(6, usable_cores() // 2) if on_gpu else 1
