@@ -73,6 +73,8 @@ def serve(
                 make_app(door, tokens=tokens),
                 ssl_certfile=plan.address.certificate_file,
                 ssl_keyfile=plan.address.key_file,
+                # It bounds a request's head; the others, taken where they are installed, do not.
+                http="h11",
                 lifespan="off",
                 ws="none",
                 # The log of uvicorn holds paths, which may hold anything.

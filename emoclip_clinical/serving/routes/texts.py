@@ -50,10 +50,7 @@ async def embed_texts(request: Request) -> Response:
     door = door_of(request)
     check_accept(request, forms=(JSON, ARROW, NPY))
     texts = await _texts(request, door)
-    if len(texts) > door.config.max_texts:
-        raise Problem(
-            413, f"a request may hold at most {door.config.max_texts} texts, got {len(texts)}"
-        )
+    _check_number(len(texts), door)
     vectors = await unless_gone(request, door.model.encode_texts(texts))
     table = pa.table({EMBEDDING: vector_column(vectors)})
     return await respond(request, Answer(table, {"model": door.model.about}))
@@ -70,7 +67,15 @@ async def _texts(request: Request, door: Door) -> list[str]:
         table = await unless_gone(request, door.reader.read_table(upload.file))
     finally:
         upload.close()
+    # Millions of rows go into a small stream, and become objects only here.
+    _check_number(table.num_rows, door)
     return _column(table)
+
+
+def _check_number(n_texts: int, door: Door) -> None:
+    most = door.config.max_texts
+    if n_texts > most:
+        raise Problem(413, f"a request may hold at most {most} texts, got {n_texts}")
 
 
 def _column(table: pa.Table) -> list[str]:

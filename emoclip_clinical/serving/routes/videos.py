@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -190,5 +191,12 @@ async def _frame_vectors(
         raise Problem(422, "query.unit 'frame' takes one clip, of 4 dimensions")
     if by_frame:
         return await unless_gone(request, door.model.encode_frames(frames))
+    n_frames = math.prod(frames.shape[:-3])
+    if n_frames > door.config.max_waiting_frames:
+        # Said before there is a list: a million clips of one pixel are a small upload.
+        raise Problem(
+            413,
+            f"a request may hold at most {door.config.max_waiting_frames} pictures, got {n_frames}",
+        )
     clips = list(frames) if frames.ndim == 5 else [frames]
     return await unless_gone(request, door.model.encode_clips(clips))
