@@ -8,17 +8,26 @@ a single picture waiting to its end.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
+
+from emoclip_clinical.serving.queues import Batch, Kind, Queue, Share, Waiting
+
+__all__ = [
+    "BatchLog",
+    "Batcher",
+    "BatchingStopped",
+    "Kind",
+    "QueueFullError",
+    "Room",
+]
 
 _LONGEST_RETRY_SECONDS = 60.0
 
@@ -48,138 +57,6 @@ class BatchLog(Protocol):
         """Take note of a batch, how long its first item had waited, and how long it took."""
 
 
-class NoBatchLog:
-    """Hears nothing."""
-
-    def batch(self, kind: str, *, n_items: int, waited_seconds: float, seconds: float) -> None:
-        """Forget it."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What goes through one queue.
-
-    Attributes
-    ----------
-    name : str
-        For messages and metrics.
-    encode : callable
-        From a list of slices of requests' items to one row for each item, in order.
-    max_batch, max_waiting : int
-        Items that are encoded at once, and that may wait.
-    smallest_share : int
-        A batch is split among idle threads into no fewer items than this.
-    """
-
-    name: str
-    encode: Callable[[list[Any]], np.ndarray]
-    max_batch: int
-    max_waiting: int
-    smallest_share: int
-
-
-class _Request:
-    """Items of one caller, in order."""
-
-    def __init__(self, items: Sequence[Any] | np.ndarray) -> None:
-        self.items = items
-        self.future: Future[np.ndarray] = Future()
-        self.since = time.monotonic()
-        self.n_taken = 0
-        self.n_this_turn = 0
-        self._n_done = 0
-        self._rows: np.ndarray | None = None
-
-    @property
-    def n_left(self) -> int:
-        return len(self.items) - self.n_taken
-
-    def done(self, start: int, rows: np.ndarray) -> None:
-        """Keep the rows of the items from `start` on; called with the batcher's lock held."""
-        if self._rows is None:
-            self._rows = np.empty((len(self.items), *rows.shape[1:]), dtype=rows.dtype)
-        self._rows[start : start + len(rows)] = rows
-        self._n_done += len(rows)
-
-    @property
-    def result(self) -> np.ndarray | None:
-        return self._rows if self._n_done == len(self.items) else None
-
-
-@dataclass(frozen=True)
-class _Share:
-    """Neighbouring items of one request in one batch."""
-
-    request: _Request
-    start: int
-    n_items: int
-
-    @property
-    def items(self) -> Any:
-        return self.request.items[self.start : self.start + self.n_items]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    kind: Kind
-    shares: tuple[_Share, ...]
-    waited_seconds: float
-
-    @property
-    def n_items(self) -> int:
-        return sum(share.n_items for share in self.shares)
-
-
-class _Queue:
-    """What waits of one kind; used with the batcher's lock held."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.requests: deque[_Request] = deque()
-        self.n_queued = 0
-        self.n_reserved = 0
-        self.n_wanted = 0
-        self.seconds_per_item = 0.0
-
-    @property
-    def n_waiting(self) -> int:
-        return self.n_queued + self.n_reserved
-
-    def has_room(self, n_items: int) -> bool:
-        return self.n_waiting + n_items <= self.kind.max_waiting
-
-    def due_at(self, *, max_delay_seconds: float) -> float:
-        if self.n_queued >= self.kind.max_batch:
-            return 0.0
-        return self.requests[0].since + max_delay_seconds
-
-    def take(self, *, n_idle: int) -> _Batch:
-        shared_out = -(-self.n_queued // (1 + n_idle))
-        size = min(self.kind.max_batch, max(shared_out, self.kind.smallest_share))
-        since = self.requests[0].since
-        shares: list[_Share] = []
-        while self.requests and size > 0:
-            request = self.requests[0]
-            turn = self.kind.max_batch - request.n_this_turn
-            n_items = min(size, request.n_left, turn)
-            shares.append(_Share(request, request.n_taken, n_items))
-            request.n_taken += n_items
-            request.n_this_turn += n_items
-            size -= n_items
-            self.n_queued -= n_items
-            if request.n_left == 0:
-                self.requests.popleft()
-            elif request.n_this_turn == self.kind.max_batch:
-                request.n_this_turn = 0
-                self.requests.rotate(-1)
-        return _Batch(self.kind, tuple(shares), time.monotonic() - since)
-
-    def remove(self, request: _Request) -> None:
-        with contextlib.suppress(ValueError):
-            self.requests.remove(request)
-            self.n_queued -= request.n_left
-
-
 class Batcher:
     """Threads that encode what many requests hand in.
 
@@ -191,7 +68,7 @@ class Batcher:
         How long the first of a batch waits for company while a thread is free.
     n_threads : int
         Batches that are encoded at the same time.
-    log : BatchLog
+    log : BatchLog, optional
         Hears of every batch, in the thread that encoded it.
     """
 
@@ -203,9 +80,9 @@ class Batcher:
         n_threads: int,
         log: BatchLog | None = None,
     ) -> None:
-        self._queues = {kind.name: _Queue(kind) for kind in kinds}
+        self._queues = {kind.name: Queue(kind) for kind in kinds}
         self._max_delay_seconds = max_delay_seconds
-        self._log = log or NoBatchLog()
+        self._log = log
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
         self._freed = threading.Condition(lock)
@@ -238,7 +115,7 @@ class Batcher:
             self._filled.notify_all()
             self._freed.notify_all()
         for request in left:
-            _fail(request, BatchingStopped())
+            request.fail(BatchingStopped())
         for thread in self._threads:
             thread.join()
 
@@ -290,14 +167,11 @@ class Batcher:
         """Return how many threads encode or wait for work."""
         return sum(thread.is_alive() for thread in self._threads)
 
-    def _put(self, kind: str, request: _Request) -> None:
+    def _put(self, kind: str, request: Waiting) -> None:
         with self._filled:
             if self._closed:
                 raise BatchingStopped
-            queue = self._queues[kind]
-            queue.n_reserved -= len(request.items)
-            queue.n_queued += len(request.items)
-            queue.requests.append(request)
+            self._queues[kind].add(request)
             self._filled.notify()
         request.future.add_done_callback(lambda future: self._forget(kind, request))
 
@@ -306,7 +180,7 @@ class Batcher:
             self._queues[kind].n_reserved -= n_items
             self._freed.notify_all()
 
-    def _forget(self, kind: str, request: _Request) -> None:
+    def _forget(self, kind: str, request: Waiting) -> None:
         """Take what was cancelled, or has failed in part, out of the queue."""
         with self._filled:
             if request.n_left:
@@ -317,21 +191,23 @@ class Batcher:
         while (batch := self._take()) is not None:
             began = time.monotonic()
             try:
-                rows = _rows(batch.kind, batch.shares)
+                rows = batch.encoded()
             except Exception as error:
                 self._encode_apart(batch, error)
             else:
                 self._finish(batch.shares, rows)
             seconds = time.monotonic() - began
-            self._note_speed(batch, seconds)
-            self._log.batch(
-                batch.kind.name,
-                n_items=batch.n_items,
-                waited_seconds=batch.waited_seconds,
-                seconds=seconds,
-            )
+            with self._filled:
+                self._queues[batch.kind.name].note_speed(batch, seconds)
+            if self._log is not None:
+                self._log.batch(
+                    batch.kind.name,
+                    n_items=batch.n_items,
+                    waited_seconds=batch.waited_seconds,
+                    seconds=seconds,
+                )
 
-    def _take(self) -> _Batch | None:
+    def _take(self) -> Batch | None:
         with self._filled:
             while not self._closed:
                 waiting = [queue for queue in self._queues.values() if queue.requests]
@@ -350,39 +226,31 @@ class Batcher:
                 self._n_idle -= 1
         return None
 
-    def _encode_apart(self, batch: _Batch, error: Exception) -> None:
+    def _encode_apart(self, batch: Batch, error: Exception) -> None:
         """Encode each request's part alone, so that one can not spoil what others get."""
         if len(batch.shares) == 1:
-            _fail(batch.shares[0].request, error)
+            batch.shares[0].request.fail(error)
             return
         for share in batch.shares:
             try:
-                rows = _rows(batch.kind, (share,))
+                rows = replace(batch, shares=(share,)).encoded()
             except Exception as own:
-                _fail(share.request, own)
+                share.request.fail(own)
             else:
                 self._finish((share,), rows)
 
-    def _finish(self, shares: Sequence[_Share], rows: np.ndarray) -> None:
-        finished: list[tuple[_Request, np.ndarray]] = []
+    def _finish(self, shares: Sequence[Share], rows: np.ndarray) -> None:
+        finished: list[tuple[Waiting, np.ndarray]] = []
         start = 0
         with self._filled:
             for share in shares:
-                share.request.done(share.start, rows[start : start + share.n_items])
-                start += share.n_items
-                if (result := share.request.result) is not None:
-                    finished.append((share.request, result))
-        # Callbacks of a future may ask for the lock.
-        for request, result in finished:
-            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-                request.future.set_result(result)
-
-    def _note_speed(self, batch: _Batch, seconds: float) -> None:
-        with self._filled:
-            queue = self._queues[batch.kind.name]
-            per_item = seconds / batch.n_items
-            before = queue.seconds_per_item or per_item
-            queue.seconds_per_item = 0.8 * before + 0.2 * per_item
+                end = start + len(share.items)
+                whole = share.request.done(share.start, rows[start:end])
+                start = end
+                if whole is not None:
+                    finished.append((share.request, whole))
+        for request, whole in finished:
+            request.answer(whole)
 
 
 class Room:
@@ -423,20 +291,7 @@ class Room:
         """
         if not 0 < len(items) <= self._n_left:
             raise AssertionError(f"{len(items)} items for a room of {self._n_left}")
-        request = _Request(items)
+        request = Waiting(items)
         self._batcher._put(self._kind, request)
         self._n_left -= len(items)
         return request.future
-
-
-def _rows(kind: Kind, shares: Sequence[_Share]) -> np.ndarray:
-    rows = kind.encode([share.items for share in shares])
-    n_items = sum(share.n_items for share in shares)
-    if len(rows) != n_items:
-        raise AssertionError(f"{kind.name}: {len(rows)} rows for {n_items} items")
-    return rows
-
-
-def _fail(request: _Request, error: Exception) -> None:
-    with contextlib.suppress(InvalidStateError):
-        request.future.set_exception(error)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from emoclip_clinical.core.embedder import Embedder, combine_prompts, pad_sequences
+from emoclip_clinical.core.embedder import Embedder, combine_prompts
 from emoclip_clinical.core.threads import each_thread_alone, usable_cores
 from emoclip_clinical.features.scores import PromptVectors, named_vectors
 from emoclip_clinical.records import PromptSet
@@ -20,17 +20,16 @@ from emoclip_clinical.serving.batching import (
     Batcher,
     BatchingStopped,
     BatchLog,
-    Kind,
     QueueFullError,
     Room,
 )
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.model_kinds import PICTURES, SEQUENCES, TEXTS, model_kinds
 from emoclip_clinical.serving.problems import Problem, shortened
 
-PICTURES, TEXTS, SEQUENCES = "pictures", "texts", "sequences"
+__all__ = ["PICTURES", "SEQUENCES", "TEXTS", "ServedModel"]
 
 _PREPARED_AT_ONCE = 16
-_SMALLEST_SHARE = 4
 _MOST_PREPARING_THREADS = 4
 
 T = TypeVar("T")
@@ -71,17 +70,8 @@ class ServedModel:
         self.model_hash = embedder.model_hash
         self.temperature = embedder.temperature
         self._config = config
-        on_gpu = embedder.device.type == "cuda"
-        frames, texts = config.max_batch_frames, config.max_batch_texts
-        waiting = config.max_waiting_frames
-        # Half a batch costs a GPU nearly as much as a whole one.
-        share = frames if on_gpu else min(_SMALLEST_SHARE, frames)
         self._batcher = Batcher(
-            [
-                Kind(PICTURES, self._encode_pictures, frames, waiting, share),
-                Kind(TEXTS, self._encode_texts, texts, config.max_waiting_texts, share),
-                Kind(SEQUENCES, self._encode_sequences, frames, waiting, share),
-            ],
+            model_kinds(embedder, config),
             max_delay_seconds=config.max_delay_seconds,
             n_threads=embedder.batches_at_once,
             log=log,
@@ -324,21 +314,6 @@ class ServedModel:
         for picture, frame in zip(out, frames, strict=True):
             picture[:] = self.embedder.prepare(frame)
         return out
-
-    # Only the batcher's threads call these three.
-
-    def _encode_pictures(self, parts: list[np.ndarray]) -> np.ndarray:
-        return self.embedder.encode_prepared(parts[0] if len(parts) == 1 else np.concatenate(parts))
-
-    def _encode_texts(self, parts: list[list[str]]) -> np.ndarray:
-        return self.embedder.encode_text([text for part in parts for text in part])
-
-    def _encode_sequences(self, parts: list[list[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:
-        items = [item for part in parts for item in part]
-        vectors, real = pad_sequences([vectors for vectors, _ in items])
-        for row, (_, valid) in zip(real, items, strict=True):
-            row[: len(valid)] = valid
-        return self.embedder.encode_sequences(vectors, real)
 
 
 async def _result(future: Future[Any]) -> np.ndarray:
