@@ -12,7 +12,7 @@ One run measures, with a ViT-B/32 of random weights, which are as fast as traine
    `--rounds` times. Every row of every answer is compared with
    the bare encoder's vector of that very frame; the frames are far from one another.
 3. *Memory*: a server with a small tower answers 10,000 requests; what it and its children hold
-   after 1,000 and after 10,000.
+   after 1,000, 5,000 and 10,000.
 
 Run it alone on the machine: ``python benchmarks/serving_load.py --output benchmarks/results``;
 ``--check`` takes a small tower and seconds.
@@ -410,7 +410,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, obj
     write_pool(folder, embedder)
     steps, before = [], 0
     with server(model, device=arguments.device, limits={"request_seconds": 600}) as running:
-        for upto in (arguments.requests // 10, arguments.requests):
+        for upto in (arguments.requests // 10, arguments.requests // 2, arguments.requests):
             load = Load(arguments.clients, arguments.clients * 3 // 4, requests=upto - before)
             found = run_clients(
                 running.url, load, folder=folder, processes=arguments.processes, seed=before

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from emoclip_clinical.core.embedder import Embedder
 from tests.serving.processes import ServerProcess, server_process
@@ -115,6 +122,60 @@ def test_a_second_signal_ends_it_at_once(model_folder: Path, tmp_path: Path) -> 
         for future in asked:
             assert future.exception() is not None or future.result().status_code in (200, 503)
     assert_nothing_left(server, children, tmp_path)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+def test_it_speaks_tls_and_asks_for_tokens(
+    model_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    certificate, key = self_signed(tmp_path)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-that-is-long-enough\n")
+    tokens.chmod(0o600)
+    options = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+    with server_process(
+        model_folder, *options, "--token-file", str(tokens), scratch=tmp_path
+    ) as server:
+        assert server.url.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        with httpx2.Client(base_url=server.url, verify=trusted, timeout=60) as client:
+            assert client.get("/v1/models").status_code == 401
+            assert client.get("/healthz").status_code == 200
+            client.headers["Authorization"] = "Bearer a-token-that-is-long-enough"
+            response = client.post("/v1/embeddings/text", json={"texts": ["a smile"]})
+        np.testing.assert_allclose(
+            embedded(response), embedder.encode_text(["a smile"]), rtol=0, atol=1e-6
+        )
+        server.ask_to_end()
+        assert server.exit_code() == 0
 
 
 def test_frames_of_many_clients_at_once_each_get_their_own(
