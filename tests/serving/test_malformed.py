@@ -1,13 +1,22 @@
-"""Wrong tokens, and paths that would lead out."""
+"""A thousand malformed bodies, wrong tokens, paths and sizes: each gets the answer that is told."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import httpx2
+import hypothesis
+import numpy as np
 import pytest
+import schemathesis
 
 from tests.serving import hostile
+from tests.serving.hostile import ARROW, FORM, JSON, NPY, OCTETS
 from tests.serving.test_faults import (
+    TEXTS,
     TOKEN,
+    VIDEO,
     Running,
     problem,
     running,
@@ -17,6 +26,90 @@ from tests.serving.test_faults import (
 
 pytestmark = pytest.mark.slow
 __all__ = ["running", "start", "unharmed"]
+
+N_MALFORMED = 1000
+SETTINGS = hypothesis.settings(
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
+def documented(status: int, kind: str, statuses: set[str]) -> None:
+    assert str(status) in statuses
+    assert status < 500
+    if status >= 400:
+        assert kind == "application/problem+json"
+
+
+def send_generated(running: Running) -> int:
+    described = running.client.get("/openapi.json").json()
+    n_sent = 0
+    for found in schemathesis.openapi.from_dict(described).get_all_operations():
+        operation = found.ok()
+        statuses = set(described["paths"][operation.path][operation.method.lower()]["responses"])
+        for mode in schemathesis.GenerationMode:
+
+            def send(case: schemathesis.Case) -> None:
+                nonlocal n_sent
+                answer = case.call(
+                    base_url=running.url,
+                    headers={"Authorization": f"Bearer {TOKEN}"},
+                    timeout=120,
+                    allow_redirects=False,
+                )
+                n_sent += 1
+                # What a name in the path makes of it may be another address, or none.
+                also = {"404", "405"} if "{" in case.path else set()
+                kinds = answer.headers["content-type"]
+                documented(answer.status_code, kinds[0], statuses | also)  # noqa: B023 (runs at once)
+
+            try:
+                strategy = operation.as_strategy(generation_mode=mode)
+                SETTINGS(hypothesis.given(strategy)(send))()
+            except (hypothesis.errors.Unsatisfiable, schemathesis.errors.SchemathesisError):
+                # Nothing of an operation without parameters can be wrong.
+                continue
+    return n_sent
+
+
+def random_bodies() -> Iterator[tuple[str, str, bytes]]:
+    """Targets, content types and bodies: noise, and noise behind a sound beginning."""
+    rng = np.random.default_rng(0)
+    beginnings = {
+        JSON: [b"", b'{"texts": [', b'{"texts": ["\\ud800"]}', b"[" * 20_000],
+        ARROW: [b"", b"\xff\xff\xff\xff\x10\0\0\0"],
+        NPY: [b"", b"\x93NUMPY\x01\0", hostile.npy_header((1, 8, 8, 3))],
+        OCTETS: [b"", b"\0\0\0\x20ftypisom", b"\x1aE\xdf\xa3"],
+        "video/mp4": [b"\0\0\0\x20ftypisom"],
+        FORM: [b"", b"--edge\r\n", hostile.form("frames", b"")[:-12], b"--edge--\r\n"],
+        "multipart/form-data": [b""],
+        "text/plain": [b""],
+        "": [b""],
+    }
+    while True:
+        for target in (TEXTS, VIDEO, "/v1/scores", "/v1/estimates"):
+            for kind, starts in beginnings.items():
+                for start_bytes in starts:
+                    n_bytes = int(rng.integers(0, 400))
+                    yield target, kind, start_bytes + rng.bytes(n_bytes)
+
+
+def test_a_thousand_malformed_bodies(unharmed: Running) -> None:
+    n_sent = send_generated(unharmed)
+    assert n_sent > 200
+    described = unharmed.client.get("/openapi.json").json()["paths"]
+    for target, kind, body in random_bodies():
+        if n_sent >= N_MALFORMED:
+            break
+        answer = unharmed.client.post(target, content=body, headers={"Content-Type": kind})
+        statuses = set(described[target]["post"]["responses"]) - {"200", "202"}
+        documented(answer.status_code, answer.headers["content-type"], statuses)
+        n_sent += 1
+    assert n_sent >= N_MALFORMED
 
 
 @pytest.mark.parametrize("scheme", [None, "Bearer {}x", "Basic {}", "{}", "Bearer", "Bearer {} {}"])
@@ -56,3 +149,12 @@ def test_no_path_leads_out(unharmed: Running, target: str) -> None:
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"root:" not in answer
     assert b"application/problem+json" in answer
+
+
+def test_of_another_type_is_told_which_there_are(unharmed: Running, tmp_path: Path) -> None:
+    described: Callable[[str], str] = lambda target: problem(  # noqa: E731
+        unharmed.client.post(target, content=b"a", headers={"Content-Type": "text/html"}), 415
+    )
+    assert all(kind in described(TEXTS) for kind in (JSON, ARROW))
+    for target in (VIDEO, "/v1/scores"):
+        assert all(kind in described(target) for kind in (NPY, "video/*", "multipart/form-data"))
