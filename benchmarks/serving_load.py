@@ -178,6 +178,9 @@ def server(model: Path, *, device: str, limits: dict[str, float]) -> Iterator[Se
             if (code := process.wait(120)) != 0:
                 raise SystemExit(f"the server ended with {code}")
         finally:
+            if (code := process.poll()) not in (None, 0):
+                log.seek(0)
+                print(f"the server ended with {code}:\n{log.read()[-4000:]}", file=sys.stderr)
             process.kill()
             process.wait()
 
