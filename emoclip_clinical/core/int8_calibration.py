@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -10,6 +11,8 @@ import onnxruntime
 import torch
 from onnx import helper
 from torch.nn import functional
+
+from emoclip_clinical.core.threads import usable_cores
 
 _N_PICTURES = 16
 _GRAINS = (2, 7, 28, 112)
@@ -77,11 +80,15 @@ def largest_values(
     options.add_session_config_entry("session.disable_prepacking", "1")
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     del content
-    largest: dict[str, np.ndarray] = {}
-    for start in range(0, len(pictures), _PICTURES_AT_ONCE):
+
+    def of_part(start: int) -> list[np.ndarray]:
         part = pictures[start : start + _PICTURES_AT_ONCE]
         found = session.run(list(names), {network.graph.input[0].name: part})
-        for name, values in zip(names, found, strict=True):
-            of_part = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
-            largest[name] = np.maximum(of_part, largest.get(name, 0.0))
-    return largest
+        return [np.abs(values).reshape(-1, values.shape[-1]).max(axis=0) for values in found]
+
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        parts = list(threads.map(of_part, range(0, len(pictures), _PICTURES_AT_ONCE)))
+    return {
+        name: np.maximum.reduce(of_parts)
+        for name, of_parts in zip(names, zip(*parts, strict=True), strict=True)
+    }

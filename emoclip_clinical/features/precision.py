@@ -158,9 +158,11 @@ def _nearness(
         encoding = beside.submit(_encoded_frames, embedder, interviews, stall_seconds=stall_seconds)
         variant = embedder.variant(precision=precision)
         pictures, exact = encoding.result()
-    if not len(pictures):
-        return None
-    found = cosines(exact, variant.encode_prepared(pictures))
+        if not len(pictures):
+            return None
+        parts = np.array_split(pictures, min(len(pictures), variant.batches_at_once))
+        with ThreadPoolExecutor(len(parts)) as threads:
+            found = cosines(exact, np.concatenate([*threads.map(variant.encode_prepared, parts)]))
     return Nearness(round(float(found.mean()), 6), round(float(found.min()), 6), len(pictures))
 
 

@@ -42,7 +42,8 @@ class ServingConfig(BaseModel):
         default=30,
         gt=0,
         allow_inf_nan=False,
-        description="An upload that sends nothing for so long gets 408.",
+        description="An upload that sends nothing for so long gets 408; a connection without a "
+        "request's head, or whose answer is not read, is cut.",
     )
     max_json_bytes: int = Field(default=4 * MIB, ge=1024, description="Largest JSON body.")
     max_frames_bytes: int = Field(
@@ -81,6 +82,9 @@ class ServingConfig(BaseModel):
     )
     max_jobs: int = Field(
         default=64, ge=1, description="Jobs that wait, run or hold a result; more get 429."
+    )
+    max_jobs_of_one: int = Field(
+        default=32, ge=1, description="Jobs of one token; more get 429, others go on."
     )
     result_seconds: float = Field(
         default=3600, gt=0, allow_inf_nan=False, description="A result is deleted after this."

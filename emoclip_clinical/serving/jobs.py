@@ -156,14 +156,14 @@ class Jobs:
         Raises
         ------
         Problem
-            429 where there are too many.
+            429 where there are too many, altogether or of this owner.
         """
         self.sweep()
-        if len(self._jobs) >= self._config.max_jobs:
-            self._forget_what_was_read()
-        if len(self._jobs) >= self._config.max_jobs:
+        try:
+            self._make_room(owner)
+        except Problem:
             release()
-            raise Problem(429, "too many jobs wait or run", retry_after_seconds=_RETRY_SECONDS)
+            raise
         job = Job(owner=owner)
         self._jobs[job.id] = job
         task = asyncio.create_task(self._run(job, work))
@@ -244,10 +244,20 @@ class Jobs:
         job.expires = self._clock() + self._config.result_seconds
         release()
 
-    def _forget_what_was_read(self) -> None:
-        read = [job for job in self._jobs.values() if job.was_read]
-        if read:
-            del self._jobs[min(read, key=lambda job: job.expires).id]
+    def _make_room(self, owner: str) -> None:
+        """Have room for another job, if need be by forgetting results that were read."""
+        own = [job for job in self._jobs.values() if job.owner == owner]
+        self._forget_one_of(own, most=self._config.max_jobs_of_one, whose=" of yours")
+        self._forget_one_of(list(self._jobs.values()), most=self._config.max_jobs, whose="")
+
+    def _forget_one_of(self, jobs: list[Job], *, most: int, whose: str) -> None:
+        if len(jobs) < most:
+            return
+        read = [job for job in jobs if job.was_read]
+        if not read:
+            fault = f"too many jobs{whose} wait, run or hold a result"
+            raise Problem(429, fault, retry_after_seconds=_RETRY_SECONDS)
+        del self._jobs[min(read, key=lambda job: job.expires).id]
 
     def _sweep_later(self) -> None:
         """Look again from time to time while there are jobs, so that results do go."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType, TracebackType
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -19,6 +20,7 @@ import uvicorn
 from emoclip_clinical.core.checkpoint import load_checkpoint
 from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.connections import connections
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
 from emoclip_clinical.serving.estimates import ServedEstimators
@@ -28,6 +30,8 @@ from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
 from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.video_features import video_features
+
+LOG = logging.getLogger("emoclip_clinical.serving")
 
 _KEEP_ALIVE_SECONDS = 75
 _LAST_SECONDS = 5
@@ -73,8 +77,7 @@ def serve(
                 make_app(door, tokens=tokens),
                 ssl_certfile=plan.address.certificate_file,
                 ssl_keyfile=plan.address.key_file,
-                # It bounds a request's head; the others, taken where they are installed, do not.
-                http="h11",
+                http=connections(stall_seconds=plan.config.upload_stall_seconds),
                 lifespan="off",
                 ws="none",
                 # The log of uvicorn holds paths, which may hold anything.
@@ -123,6 +126,7 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
         parts.enter_context(model)
         reader = VideoReader(model, config=config)
         parts.callback(reader.close)
+        reader.check(plan.extraction)
         door = Door(
             model=model,
             config=config,
@@ -175,6 +179,7 @@ class DoorServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Do what the first request would have to wait for, and listen."""
+        asyncio.get_running_loop().set_exception_handler(_tell_of_bug)
         await asyncio.to_thread(self._door.reader.ready)
         model = self._door.model
         side = model.embedder.image_size_pixels
@@ -216,6 +221,13 @@ class _WithoutMessages(logging.Formatter):
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
         name = "" if ei[0] is None else ei[0].__name__
         return "".join([*traceback.format_tb(ei[2]), name])
+
+
+def _tell_of_bug(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody waited for; asyncio's own words would quote its message."""
+    error = context.get("exception")
+    if error is not None:
+        LOG.error("a bug: beside every request", exc_info=error)
 
 
 def _log_to_stderr() -> None:

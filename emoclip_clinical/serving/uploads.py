@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from emoclip_clinical.serving.answers import ARROW, NPY
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.connections import SLOWEST_BYTES_PER_SECOND
 from emoclip_clinical.serving.forms import FORM, FileKind, Form
 from emoclip_clinical.serving.json_bodies import media_type, refuse_content_encoding
 from emoclip_clinical.serving.problems import Problem
@@ -24,7 +25,6 @@ Kind = Literal[FileKind, "arrow"]
 
 OCTETS = "application/octet-stream"
 _TYPES: Mapping[Kind, str] = {"video": f"video/* or {OCTETS}", "frames": NPY, "arrow": ARROW}
-_SLOWEST_BYTES_PER_SECOND = 4096
 _WRITTEN_AT_ONCE_BYTES = 2**20
 _FORM_BYTES = 65_536
 _READ_ON_BYTES = 4 * 2**20
@@ -248,11 +248,11 @@ class _Body:
             n_bytes += len(chunk)
             if n_bytes > self._most_bytes:
                 raise self._too_large()
-            slowest = self._stall_seconds + n_bytes / _SLOWEST_BYTES_PER_SECOND
+            slowest = self._stall_seconds + n_bytes / SLOWEST_BYTES_PER_SECOND
             if time.monotonic() - began > slowest:
                 raise Problem(
                     408,
-                    f"the body came more slowly than {_SLOWEST_BYTES_PER_SECOND} bytes a second",
+                    f"the body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second",
                 )
             yield chunk
         self.ended = True

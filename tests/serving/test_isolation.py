@@ -570,6 +570,7 @@ NONSENSE = [
     framed(b'{"kind": "progress", "done": NaN, "total": 1}'),
     framed(b'{"kind": "progress", "done": 1e9, "total": 1}'),
     framed(b'{"kind": "fault"}'),
+    framed(b'{"kind": "fault", "reason": "input", "faults": ["\\ud800"]}'),
     framed(b'{"kind": "result"}'),
     framed(b'{"kind": "result", "segments": {"n_rows": 1e9, "columns": []}}'),
     framed(

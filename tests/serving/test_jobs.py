@@ -171,6 +171,27 @@ def test_what_was_read_makes_room(clock: Clock) -> None:
     asyncio.run(run())
 
 
+def test_one_client_leaves_places_to_the_others(clock: Clock) -> None:
+    async def run() -> None:
+        jobs, gate, refused = store(clock, max_jobs_of_one=2), Gate(), Gate()
+        gate.open.set()
+        made = [jobs.start(gate.work, owner="a") for _ in range(2)]
+        await asyncio.gather(*(job.wait() for job in made))
+        await steps()
+        with pytest.raises(Problem, match="of yours") as caught:
+            jobs.start(refused.work, owner="a", release=refused.release)
+        assert (caught.value.status, refused.n_released) == (429, 1)
+        others = jobs.start(gate.work, owner="b")
+        jobs.note_read(made[0])
+        jobs.start(gate.work, owner="a")
+        assert jobs.find(others.id, owner="b") is others
+        with pytest.raises(Problem):
+            jobs.find(made[0].id, owner="a")
+        await jobs.close()
+
+    asyncio.run(run())
+
+
 def test_nobody_else_finds_a_job(clock: Clock) -> None:
     async def run() -> None:
         jobs, gate = store(clock), Gate()

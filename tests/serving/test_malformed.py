@@ -14,6 +14,7 @@ import schemathesis
 from tests.serving import hostile
 from tests.serving.hostile import ARROW, FORM, JSON, NPY, OCTETS
 from tests.serving.test_faults import (
+    SECRET,
     TEXTS,
     TOKEN,
     VIDEO,
@@ -149,6 +150,37 @@ def test_no_path_leads_out(unharmed: Running, target: str) -> None:
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"root:" not in answer
     assert b"application/problem+json" in answer
+
+
+def test_names_in_queries_and_forms_are_no_paths(unharmed: Running) -> None:
+    frames = hostile.npy(np.zeros((2, 8, 8, 3), dtype=np.uint8))
+    sent = {"content": frames, "headers": {"Content-Type": NPY}}
+    query = unharmed.client.post("/v1/scores", params={"prompts": "../../etc/passwd"}, **sent)
+    assert "there are" in problem(query, 404)
+    patient = unharmed.client.post(VIDEO, params={"patient": "../" + SECRET}, **sent)
+    assert "patient must be" in problem(patient, 422)
+    body = hostile.form("frames", frames, file_name=f"../../../../tmp/{SECRET}")
+    answer = unharmed.client.post(VIDEO, content=body, headers={"Content-Type": FORM})
+    assert answer.status_code == 200
+    for bad in (hostile.form(SECRET, frames), hostile.form("", frames)):
+        answer = unharmed.client.post(VIDEO, content=bad, headers={"Content-Type": FORM})
+        assert "there are" in problem(answer, 422)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "most"),
+    [(TEXTS, JSON, 65_536), (VIDEO, NPY, 2**22), (VIDEO, OCTETS, 2**23), (TEXTS, ARROW, 2**22)],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_is_too_large_is_told_how_large_it_may_be(
+    unharmed: Running, target: str, kind: str, most: int, chunked: bool
+) -> None:
+    body = b" " * (most + 1)
+    pieces = (body[i : i + 65_536] for i in range(0, len(body), 65_536))
+    answer = unharmed.client.post(
+        target, content=pieces if chunked else body, headers={"Content-Type": kind}
+    )
+    assert f"at most {most} bytes" in problem(answer, 413)
 
 
 def test_of_another_type_is_told_which_there_are(unharmed: Running, tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ class Channel:
         text = bytes(self._exactly(json_bytes))
         try:
             fields = json.loads(text)
+            # Half a surrogate pair is a letter to Python, and none to anybody else.
+            json.dumps(fields, ensure_ascii=False).encode()
         # A deep nest of brackets is no error of the JSON reader's own.
         except (ValueError, RecursionError):
             raise ProtocolError("a message is not JSON") from None

@@ -18,8 +18,10 @@ from emoclip_clinical.serving.isolation.messages import Message
 MOST_SEGMENTS = 50_000
 """Of one video, which at 512 numbers each are 100 MB."""
 MOST_TABLE_BYTES = 64 * 2**20
-MOST_RESULT_BYTES = 512 * 2**20
-MOST_JSON_BYTES = 64 * 2**20
+MOST_RESULT_BYTES = 256 * 2**20
+MOST_JSON_BYTES = 16 * 2**20
+MOST_TEXT_BYTES = MOST_JSON_BYTES // 8
+"""Of a table; as JSON, which it travels in, a letter may take six."""
 BATCHES_AHEAD = 3
 """Batches that a process may send before it takes the first one's vectors."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ from emoclip_clinical.serving.problems import Problem
 
 LOG = logging.getLogger(__name__)
 _ATTEMPTS = 2
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.:<> ]")
 
 T = TypeVar("T")
 
@@ -180,7 +182,9 @@ class Talk(Generic[T]):
             return Problem(
                 422, f"reading {self._what} takes more memory than a process here may have"
             )
-        return ReaderBugError(" < ".join(reversed(fault.faults)))
+        where = " < ".join(reversed(fault.faults))
+        LOG.error("a bug in a process that read an upload: %s", _NOT_PLAIN.sub("?", where))
+        return ReaderBugError(where)
 
     def _too_slow(self) -> Problem:
         return Problem(504, f"reading {self._what} took longer than {self._seconds:g} s")

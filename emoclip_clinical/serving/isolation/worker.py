@@ -23,6 +23,7 @@ from emoclip_clinical.serving.isolation.orders import (
     MOST_RESULT_BYTES,
     MOST_SEGMENTS,
     MOST_TABLE_BYTES,
+    MOST_TEXT_BYTES,
     VideoOrder,
     limits_of,
 )
@@ -150,6 +151,8 @@ def _read_table(message: Message, channel: Channel, path: Path) -> None:
     columns, parts = pack_table(plain)
     if sum(map(len, parts)) + plain.nbytes > MOST_TABLE_BYTES:
         raise TooLargeError(f"the table takes more than {MOST_TABLE_BYTES // 2**20} MiB")
+    if sum(c.nbytes for c in plain.columns if pa.types.is_string(c.type)) > MOST_TEXT_BYTES:
+        raise TooLargeError(f"the text of the table takes more than {MOST_TEXT_BYTES // 2**20} MiB")
     channel.send(
         "table", {"table": described(plain, columns), "metadata": _metadata(table)}, *parts
     )

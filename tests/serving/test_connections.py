@@ -1,0 +1,106 @@
+"""Connections that send no request, or read no answer, are cut; slow ones are not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from emoclip_clinical.serving.connections import connections
+
+STALL_SECONDS = 0.3
+LONGEST_SECONDS = 20.0
+N_BYTES = 20_000_000
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def much(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", str(N_BYTES).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(N_BYTES)})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        http = connections(stall_seconds=STALL_SECONDS)
+        server = uvicorn.Server(
+            uvicorn.Config(much, http=http, lifespan="off", ws="none", log_config=None)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def connect(port: int) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    connection.settimeout(LONGEST_SECONDS)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def is_cut(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_without_a_complete_head_a_connection_is_cut(port: int, sent: bytes) -> None:
+    with connect(port) as connection:
+        connection.sendall(sent)
+        assert is_cut(connection)
+
+
+def dribble(connection: socket.socket) -> None:
+    end = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < end:
+        connection.sendall(b"X-More: a\r\n")
+        time.sleep(STALL_SECONDS / 10)
+
+
+def test_a_head_that_dribbles_in_is_cut(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            dribble(connection)
+
+
+def read_all(connection: socket.socket) -> int:
+    n_read = 0
+    while chunk := connection.recv(2**20):
+        n_read += len(chunk)
+    return n_read
+
+
+def test_who_reads_nothing_is_cut(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(REQUEST)
+        time.sleep(4 * STALL_SECONDS)
+        with pytest.raises(ConnectionResetError):
+            read_all(connection)
+
+
+def test_who_reads_slowly_gets_all_and_may_ask_again(port: int) -> None:
+    with connect(port) as connection:
+        for _ in range(2):
+            connection.sendall(REQUEST)
+            began, n_read = time.monotonic(), 0
+            head, _, body = connection.recv(2000).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            n_read = len(body)
+            while n_read < N_BYTES:
+                n_read += len(connection.recv(min(2**20, N_BYTES - n_read)))
+                time.sleep(STALL_SECONDS / 10)
+            assert time.monotonic() - began > 3 * STALL_SECONDS
+            # Idle between two requests is not stalled.
+            time.sleep(3 * STALL_SECONDS)
