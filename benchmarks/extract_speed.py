@@ -8,7 +8,8 @@ fast as trained ones. Segments overlap by half.
    JPEG file; each segment loads its frames with PIL, prepares them, and encodes them one by one in
    float32, with open_clip's own tower; what two segments share is encoded twice.
    `--official-minutes` says for how much of the interview this is done, half of it before *ours*
-   and half after (a machine's speed drifts); the rest is extrapolated in proportion.
+   and half after (a machine's speed drifts); the rest is extrapolated, JPEG files in proportion to
+   the length and encoding in proportion to the number of segments.
 2. *Ours*: `extract` with its default settings (or another `--precision`) and whole frames; the
    cosine of each segment's embedding to the official one is stated.
 3. *The lower bound*: bare decoding, preparing and encoding of the frames that are needed, each
@@ -93,8 +94,8 @@ def official_way(
     sample_fps: float,
     window: int,
     stride: int,
-) -> tuple[float, np.ndarray]:
-    """Return seconds and the segments' embeddings for the first minutes."""
+) -> tuple[float, float, np.ndarray]:
+    """Return the seconds of files and of segments, and embeddings, of the first minutes."""
     tower = built.model.to(embedder.device)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, av.open(str(video)) as container:
@@ -104,6 +105,7 @@ def official_way(
                 break
             frame.to_image().save(f"{folder}/{i:06d}.jpg", quality=95)
             times.append(frame.time)
+        of_files = time.perf_counter() - began
         wanted = np.arange(0, minutes * 60, 1 / sample_fps)
         chosen = [int(np.argmin(np.abs(np.array(times) - t))) for t in wanted]
         embeddings = []
@@ -118,7 +120,7 @@ def official_way(
                 vectors.append(vector[0].cpu().numpy())
             stacked = np.stack(vectors)[None]
             embeddings.append(embedder.encode_sequences(stacked, np.ones((1, window), bool))[0])
-    return time.perf_counter() - began, np.stack(embeddings)
+    return of_files, time.perf_counter() - began - of_files, np.stack(embeddings)
 
 
 def lower_bound(
@@ -181,7 +183,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         window=window,
         stride=window // 2,
     )
-    official_before, expected = plainly()
+    measured = [plainly()]
+    expected = measured[0][2]
     on_gpu = exact.device.type == "cuda"
     n_videos = arguments.videos or (16 if on_gpu else 1)
     paths = [video]
@@ -219,8 +222,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         raise SystemExit(f"expected {precision}: {described['precision_check']['reason']}")
     after = lower_bound(video, variant, sample_fps=fps, batch=batch, part_seconds=part)
     per_frame = {name: (before[name] + after[name]) / 2 for name in before}
-    official_after, _ = plainly()
-    official = official_before + official_after
+    measured.append(plainly())
     n_frames = arguments.minutes * 60 * fps * n_videos
     cores = usable_cores()
     if on_gpu:
@@ -230,8 +232,11 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     else:
         least_ms = sum(per_frame.values()) / cores
     bound = n_frames * least_ms / 1e3
-    extrapolated = official * arguments.minutes / official_minutes * n_videos
     table = pq.read_table(folder / "features" / "embeddings.parquet").to_pandas()
+    of_files, of_segments = (sum(times) for times in list(zip(*measured, strict=True))[:2])
+    extrapolated = of_files * arguments.minutes / official_minutes * n_videos + of_segments * len(
+        table
+    ) / (2 * len(expected))
     found = np.stack(table[table["interview"] == "sub-0"]["embedding"])[: len(expected)]
     cosines = (found * expected[: len(found)]).sum(axis=1)
     result: dict[str, object] = {
@@ -241,7 +246,10 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         "precision": precision,
         "precision_check": described["precision_check"],
         "official_seconds": round(extrapolated, 1),
-        "official_seconds_measured": [round(official_before, 1), round(official_after, 1)],
+        "official_seconds_measured": [
+            {"files": round(files, 1), "segments": round(segments, 1)}
+            for files, segments, _ in measured
+        ],
         "official_measured_minutes": official_minutes,
         "ours_seconds": round(ours, 1),
         "times_faster": round(extrapolated / ours, 2),
