@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import uvicorn
@@ -15,7 +16,7 @@ from emoclip_clinical.serving.connections import connections
 
 STALL_SECONDS = 0.3
 LONGEST_SECONDS = 20.0
-N_BYTES = 20_000_000
+N_BYTES, N_PIECES = 20_000_000, 40
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -30,7 +31,9 @@ def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         http = connections(stall_seconds=STALL_SECONDS)
         server = uvicorn.Server(
-            uvicorn.Config(much, http=http, lifespan="off", ws="none", log_config=None)
+            uvicorn.Config(
+                much, http=http, lifespan="off", ws="none", log_config=None, timeout_keep_alive=60
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -75,10 +78,11 @@ def test_a_head_that_dribbles_in_is_cut(port: int) -> None:
             dribble(connection)
 
 
-def read_all(connection: socket.socket) -> int:
+def bytes_left(connection: socket.socket) -> int:
     n_read = 0
-    while chunk := connection.recv(2**20):
-        n_read += len(chunk)
+    with suppress(ConnectionResetError):
+        while chunk := connection.recv(2**20):
+            n_read += len(chunk)
     return n_read
 
 
@@ -86,21 +90,22 @@ def test_who_reads_nothing_is_cut(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(REQUEST)
         time.sleep(4 * STALL_SECONDS)
-        with pytest.raises(ConnectionResetError):
-            read_all(connection)
+        # What lay in buffers still comes.
+        assert 0 < bytes_left(connection) < N_BYTES
 
 
 def test_who_reads_slowly_gets_all_and_may_ask_again(port: int) -> None:
     with connect(port) as connection:
         for _ in range(2):
             connection.sendall(REQUEST)
-            began, n_read = time.monotonic(), 0
-            head, _, body = connection.recv(2000).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200")
-            n_read = len(body)
-            while n_read < N_BYTES:
-                n_read += len(connection.recv(min(2**20, N_BYTES - n_read)))
-                time.sleep(STALL_SECONDS / 10)
+            began = time.monotonic()
+            with connection.makefile("rb") as answer:
+                assert answer.readline().startswith(b"HTTP/1.1 200")
+                while answer.readline() != b"\r\n":
+                    pass
+                for _ in range(N_PIECES):
+                    assert len(answer.read(N_BYTES // N_PIECES)) == N_BYTES // N_PIECES
+                    time.sleep(STALL_SECONDS / 10)
             assert time.monotonic() - began > 3 * STALL_SECONDS
             # Idle between two requests is not stalled.
             time.sleep(3 * STALL_SECONDS)

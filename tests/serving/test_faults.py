@@ -56,6 +56,8 @@ class Running:
 
     def left(self) -> dict[str, object]:
         """What a request might leave behind."""
+        # The client keeps one connection open, unless the last answer closed it.
+        assert self.client.get("/healthz").status_code == 200
         process = psutil.Process(self.server.process.pid)
         files = sorted(str(path) for path in self.scratch.rglob("*") if not path.is_dir())
         children = sorted(child.pid for child in process.children(recursive=True))
