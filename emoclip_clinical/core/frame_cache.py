@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import struct
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -113,7 +114,7 @@ class FrameCache:
             return False
         path = self._path(key)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_name(f"{key}.{os.getpid()}.part")
+        part = path.with_name(f"{key}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             part.write_bytes(content)
             os.replace(part, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +92,9 @@ def test_readers_and_writers_at_once_see_whole_entries_only(tmp_path: Path) -> N
             elif not np.array_equal(found, expected):
                 wrong.append("differs")
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(work) for _ in range(4)]:
+            done.result()
     assert not wrong
     assert not list(tmp_path.rglob("*.part"))
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -395,27 +395,22 @@ def test_a_killed_process_is_replaced(
 
 
 def test_a_process_that_is_killed_twice(
-    model: Arithmetic, reader: VideoReader, film: bytes
+    model: Arithmetic, reader: VideoReader, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.gate.clear()
-    killed: list[int] = []
-    with in_background(lambda: read(reader, film)) as ended:
-        while len(killed) < 2:
-            child = the_child(reader)
-            if child.pid in killed:
-                time.sleep(0.01)
-                continue
-            assert model.asked.wait(10)
-            model.asked.clear()
-            killed.append(child.pid)
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-            model.gate.set()
-            model.gate.clear()
-        model.gate.set()
-    problem = ended[0]
-    assert isinstance(problem, Problem)
-    assert (problem.status, problem.faults) == (
+    submit = model.submit_pictures
+    killed: set[int] = set()
+
+    def kill_and_submit(pictures: np.ndarray) -> Future[np.ndarray]:
+        child = the_child(reader)
+        killed.add(child.pid)
+        child.kill()
+        return submit(pictures)
+
+    monkeypatch.setattr(model, "submit_pictures", kill_and_submit)
+    with pytest.raises(Problem) as caught:
+        read(reader, film)
+    assert len(killed) == 2
+    assert (caught.value.status, caught.value.faults) == (
         422,
         ("the process that read the video ended (signal 9) twice",),
     )
