@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def command(
     say("end with Ctrl-C")
     if browser:
         webbrowser.open(server.url)
-    try:
+    # Ctrl-C comes back as an exception, unless this was started with the interrupt ignored.
+    with contextlib.suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:
-        say("the viewer has ended")
+    say("the viewer has ended")

@@ -21,7 +21,7 @@ from emoclip_clinical.records import CrossValidation, Progress, no_progress
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.folds import inner_folds, splits
-from emoclip_clinical.regression.imputation import filled, training_medians
+from emoclip_clinical.regression.imputation import both_filled
 from emoclip_clinical.regression.metrics import column_correlations
 from emoclip_clinical.regression.removal import fit_confounds, remove_confounds
 from emoclip_clinical.regression.ridge import decompose, prediction_matrices
@@ -239,8 +239,7 @@ def _maps(
 ) -> np.ndarray:
     """Matrices from training ratings to predictions; (n_alphas, n_test, n_train)."""
     weight, X, X_test = problem.weights[train], problem.X[train], problem.X[test]
-    medians = training_medians(X)
-    X, X_test = filled(X, medians), filled(X_test, medians)
+    X, X_test = both_filled(X, X_test)
     if role == "features":
         return prediction_matrices(decompose(X, weight=weight), X_test, alphas=alphas)
     confounds_test = problem.confounds[test]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
 FENCE = re.compile(
@@ -72,7 +74,7 @@ def test_a_block_is_left_out_only_for_hardware_or_extras() -> None:
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "demo"
     ran = subprocess.run(
-        [sys.executable, "-m", "emoclip_clinical", "demo", "--small", str(folder)],
+        [warm.commands() / "emoclip-clinical", "demo", "--small", folder],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -92,7 +94,8 @@ def test_its_blocks_run(page: Path, tmp_path: Path, request: pytest.FixtureReque
         shutil.copytree(request.getfixturevalue("small_demo"), folder)
     else:
         folder.mkdir()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = [warm.commands(), Path(sys.executable).parent, os.environ["PATH"]]
+    path = os.pathsep.join(map(str, folders))
     ran = subprocess.run(
         ["bash", "-c", text], cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "PATH": path},

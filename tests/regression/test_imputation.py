@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emoclip_clinical.regression.imputation import filled, training_medians
+from emoclip_clinical.regression.imputation import both_filled, filled, training_medians
 from emoclip_clinical.regression.ridge import decompose, prediction_matrices
 
 
@@ -16,6 +16,16 @@ def test_medians_are_those_of_the_training_rows_alone():
     assert medians.tolist() == [3, 0, 6]
     new = np.array([[np.nan, 2.0, np.nan]])
     assert filled(new, medians).tolist() == [[3, 2, 6]]
+
+
+def test_both_are_filled_from_the_training_rows():
+    X, new = np.array([[1.0, 4.0], [3.0, 6.0]]), np.array([[np.nan, 9.0]])
+    whole, filled_new = both_filled(X, new)
+    assert whole is X
+    assert filled_new.tolist() == [[2, 9]]
+    whole, filled_new = both_filled(np.array([[1.0, np.nan], [3.0, 6.0]]), np.array([[0.0, 9.0]]))
+    assert whole.tolist() == [[1, 6], [3, 6]]
+    assert filled_new.tolist() == [[0, 9]]
 
 
 def test_ridge_with_missing_values_equals_a_pipeline_of_scikit_learn():

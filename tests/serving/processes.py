@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from tests.warm import WarmProcess, parent
 
 _START_SECONDS = 240
 
@@ -30,7 +30,7 @@ class ServerProcess:
         Lines of its stderr.
     """
 
-    process: subprocess.Popen[str]
+    process: WarmProcess
     url: str
     said: list[str] = field(default_factory=list)
 
@@ -48,23 +48,26 @@ class ServerProcess:
 @contextmanager
 def server_process(model: Path, *options: str, scratch: Path) -> Iterator[ServerProcess]:
     """Start `emoclip-clinical serve`, and kill it at the end where it still runs."""
-    command = [sys.executable, "-m", "emoclip_clinical", "serve", "--model", str(model)]
-    process = subprocess.Popen(
-        [*command, "--port", "0", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=scratch,
+    mine, its = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    process = WarmProcess(
+        parent(),
+        ["serve", "--model", str(model), "--port", "0", *options],
+        cwd=str(scratch),
         env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
+        streams=[nothing, nothing, its],
     )
+    os.close(nothing)
+    os.close(its)
     said: list[str] = []
     ready = threading.Event()
 
     def listen() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("ready: "):
-                ready.set()
+        with open(mine) as stderr:
+            for line in stderr:
+                said.append(line)
+                if line.startswith("ready: "):
+                    ready.set()
         ready.set()
 
     listener = threading.Thread(target=listen, daemon=True)

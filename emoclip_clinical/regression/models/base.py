@@ -11,7 +11,7 @@ import numpy as np
 
 from emoclip_clinical.records import SegmentBags
 from emoclip_clinical.regression.folds import splits
-from emoclip_clinical.regression.imputation import filled, training_medians
+from emoclip_clinical.regression.imputation import both_filled, filled, training_medians
 from emoclip_clinical.regression.removal import fit_confounds, remove_confounds
 from emoclip_clinical.regression.ridge import weighted_scale
 
@@ -100,8 +100,7 @@ class Model(Protocol):
 def prepared(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return training and test features: gaps filled, confounds removed, as training rows say."""
     X, X_test = rows.X[train], rows.X[test]
-    medians = training_medians(X)
-    X, X_test = filled(X, medians), filled(X_test, medians)
+    X, X_test = both_filled(X, X_test)
     if not rows.confounds.shape[1]:
         return X, X_test
     fit = fit_confounds(rows.confounds[train], weight=rows.weights[train])
