@@ -32,7 +32,7 @@ layers: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(TESTS)

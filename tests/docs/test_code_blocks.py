@@ -82,7 +82,6 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.stem)
 def test_its_blocks_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = script(page)

@@ -74,8 +74,8 @@ def film_with_bomb(path: Path, *, bomb: bytes) -> bytes:
             for packet in stream.encode(frame):
                 container.mux(packet)
         last = av.Packet(bomb)
-        last.stream, last.pts, last.dts, last.is_keyframe = stream, 100, 100, True
-        last.time_base = stream.time_base
+        last.stream, last.is_keyframe, last.time_base = stream, True, stream.time_base
+        last.pts = last.dts = round(10 / stream.time_base)
         container.mux(last)
     return path.read_bytes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -310,6 +311,43 @@ def test_a_video_equals_extract_and_predict(serving: Open, cohort: Cohort, targe
         assert said["settings"]["window_seconds"] == 0.96
         assert said["excluded"] == []
         assert "sub-" not in answer.text
+
+
+@pytest.mark.slow
+def test_a_face_is_found_as_extract_finds_it(
+    door: Door, embedder: Embedder, assets: Path, tmp_path: Path
+) -> None:
+    extraction = EXTRACTION.model_copy(update={"face": "detect", "pooling": ("mean",)})
+    prompts = load_prompt_sets(extraction.prompts)
+    *old, new = sorted((assets / "videos").glob("cremad_*.flv"))
+    # Some twice, since five films are too few for an estimator.
+    for output, films in {"features": [*old, *old[:3]], "new": [new]}.items():
+        folder = tmp_path / f"of_{output}"
+        folder.mkdir()
+        for i, film in enumerate(films):
+            shutil.copy(film, folder / f"sub-{output}{i}_ses-1.flv")
+        extract([folder], embedder=embedder, config=extraction, prompt_sets=prompts,
+                output=tmp_path / output)  # fmt: skip
+    estimator = fit(tmp_path / "estimators", tmp_path / "features", target="pooled")
+    cohort = Cohort(tmp_path, tmp_path / "of_new", tmp_path / "features", tmp_path / "new",
+                    {"pooled": estimator})  # fmt: skip
+    videos = video_features(embedder, extraction=extraction, prompts=prompts)
+    served = ServedEstimators.load([estimator], model=door.model.about, videos=videos)
+    parts = {"estimators": served, "extraction": extraction, "jobs": Jobs(config=door.config)}
+    with TestClient(make_app(replace(door, **parts)), base_url="http://localhost") as client:
+        answer = client.post(URL, content=new.read_bytes(), headers={"Content-Type": "video/x-flv"})
+        nobody = client.post(
+            URL, content=(assets / "videos" / "pyfeat_no_face.mp4").read_bytes(), headers=VIDEO_TYPE
+        )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["settings"]["face"] == "detect"
+    assert answer.json()["video"]["n_people"] == 1
+    (row,) = answer.json()["rows"]
+    (wanted,) = predicted(cohort, "pooled", cohort.new)["predictions"]
+    for name in ("predicted", "low", "high"):
+        assert row[name] == pytest.approx(wanted[name], abs=1e-6)
+    assert nobody.status_code == 422
+    assert "no_face: none of 4 segments could be scored" in nobody.text
 
 
 def test_videos_that_can_not_be_estimated(

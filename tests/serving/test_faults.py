@@ -201,7 +201,7 @@ def test_a_process_that_is_killed_is_replaced_once(unharmed: Running, tmp_path: 
     assert sum("a process that read an upload ended" in line for line in unharmed.server.said) == 3
 
 
-def test_decompression_bombs(unharmed: Running) -> None:
+def test_decompression_bombs(unharmed: Running, tmp_path: Path) -> None:
     def post(target: str, content: bytes, kind: str, **headers: str) -> httpx2.Response:
         return unharmed.client.post(
             target, content=content, headers={"Content-Type": kind, **headers}
@@ -210,6 +210,12 @@ def test_decompression_bombs(unharmed: Running) -> None:
     picture = hostile.picture_bomb()
     assert len(picture) < 2**22
     problem(unharmed.read_video(picture), 422)
+    film = hostile.film_with_bomb(tmp_path / "a.mov", bomb=picture)
+    assert len(film) < 2**22
+    kept = unharmed.read_video(film)
+    assert kept.status_code == 200
+    assert kept.json()["video"]["status"] == "partial"
+    assert kept.json()["video"]["reason"] == "damaged packets or pictures skipped: 1"
     gzip = post(TEXTS, b"\x1f\x8b" + b"\0" * 100, JSON, **{"Content-Encoding": "gzip"})
     assert "Content-Encoding" in problem(gzip, 415)
     huge = hostile.npy_header((10**7, 1000, 1000, 3))
