@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -119,8 +120,14 @@ async def _input_error(request: Request, error: Exception) -> Response:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    return Problem(422, shortened(faults)).response()
+    return Problem(422, shortened([_fault(fault) for fault in error.errors()])).response()
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    *place, name = map(str, fault["loc"])
+    # A name that is not known is the client's text.
+    shown = "*" if fault["type"] == "extra_forbidden" else name
+    return f"{'.'.join([*place, shown])}: {fault['msg']}"
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

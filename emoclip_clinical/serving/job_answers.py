@@ -11,9 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from emoclip_clinical.serving.answers import respond
 from emoclip_clinical.serving.jobs import Job, Jobs, State, Work, nothing
+from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.waiting import unless_gone
 
 _POLL_SECONDS = 1
+_ENDING_SECONDS = 10.0
 
 
 class JobDescription(BaseModel):
@@ -60,7 +62,7 @@ async def answered(
     Raises
     ------
     Problem
-        429; or what the job ended with.
+        429; 503 at the server's end; or what the job ended with.
     ClientGoneError
         If the client hung up while it waited; the job is cancelled.
     """
@@ -75,6 +77,8 @@ async def answered(
         raise
     # Its id was never told: nobody can ask again.
     await jobs.delete(job)
+    if job.state == "cancelled":
+        raise Problem(503, "the server is ending", retry_after_seconds=_ENDING_SECONDS)
     return await respond(request, job.result())
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from emoclip_clinical.serving.bodies import body_of, media_type
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.problems import Problem, shortened
 
 Content = TypeVar("Content", bound=BaseModel)
 
-
-def media_type(request: Request) -> str:
-    """Return the type of a request's body, in lower case and without parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+_MOST_FAULTS = 10_000
 
 
 async def read_json(request: Request, model: type[Content], *, config: ServingConfig) -> Content:
@@ -29,17 +27,22 @@ async def read_json(request: Request, model: type[Content], *, config: ServingCo
     model : class
         The schema.
     config : ServingConfig
-        How large it may be, and how slow.
+        How large it may be, how slow, and how many there may be at once.
 
     Raises
     ------
     Problem
-        400 for what is no JSON, 408, 413, 415, and 422 with every fault.
+        400 for what is no JSON, 408, 413, 415, 422 with every fault, and 429.
     """
-    if media_type(request) != "application/json":
-        raise Problem(415, "the body must be application/json")
-    refuse_content_encoding(request)
-    return parse_json(await _body(request, config=config), model)
+    content = bytearray()
+    async with body_of(request, config=config) as body:
+        if media_type(request) != "application/json":
+            raise Problem(415, "the body must be application/json")
+        body.limit(config.max_json_bytes)
+        async with aclosing(body.chunks()) as chunks:
+            async for chunk in chunks:
+                content += chunk
+    return parse_json(bytes(content), model)
 
 
 def parse_json(content: bytes, model: type[Content]) -> Content:
@@ -53,47 +56,15 @@ def parse_json(content: bytes, model: type[Content]) -> Content:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
+        if error.error_count() > _MOST_FAULTS:
+            # To list them takes seconds, and more memory than the text a hundred times.
+            raise Problem(422, f"the body has {error.error_count()} faults") from None
         found = error.errors(include_url=False, include_context=False, include_input=False)
         if any(fault["type"] == "json_invalid" for fault in found):
             raise Problem(400, "the body is not valid JSON") from None
         names = _field_names(model.model_json_schema())
         faults = [f"{_place(fault['loc'], names)}: {_message(fault)}" for fault in found]
         raise Problem(422, shortened(faults)) from None
-
-
-def refuse_content_encoding(request: Request) -> None:
-    """Refuse a packed body, whose size says nothing.
-
-    Raises
-    ------
-    Problem
-        415.
-    """
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Problem(415, "the body must not have a Content-Encoding")
-
-
-async def _body(request: Request, *, config: ServingConfig) -> bytes:
-    too_large = Problem(413, f"a JSON body may have at most {config.max_json_bytes} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > config.max_json_bytes:
-        raise too_large
-    content = bytearray()
-    chunks = request.stream()
-    try:
-        while True:
-            async with asyncio.timeout(config.upload_stall_seconds):
-                content += await anext(chunks)
-            if len(content) > config.max_json_bytes:
-                raise too_large
-    except StopAsyncIteration:
-        return bytes(content)
-    except TimeoutError:
-        raise Problem(
-            408, f"nothing of the body came for {config.upload_stall_seconds:g} s"
-        ) from None
-    except ClientDisconnect:
-        raise Problem(400, "the body ended too early") from None
 
 
 def _message(fault: object) -> str:

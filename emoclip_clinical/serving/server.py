@@ -20,7 +20,7 @@ import uvicorn
 from emoclip_clinical.core.checkpoint import load_checkpoint
 from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.serving.app import make_app
-from emoclip_clinical.serving.connections import connections
+from emoclip_clinical.serving.connections import connections, unsent_bytes
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
 from emoclip_clinical.serving.estimates import ServedEstimators
@@ -212,7 +212,10 @@ class DoorServer(uvicorn.Server):
 
     def _is_done(self) -> bool:
         jobs = self._door.jobs
-        return self._door.standing.n_running == 0 and jobs.pending == 0 and jobs.unread == 0
+        # An answer counts as given when it lies in a connection's buffer.
+        unsent = sum(unsent_bytes(one.transport) for one in self.server_state.connections)
+        left = (self._door.standing.n_running, jobs.pending, jobs.unread, unsent)
+        return not any(left)
 
 
 class _WithoutMessages(logging.Formatter):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from emoclip_clinical.serving.answers import ARROW, NPY
+from emoclip_clinical.serving.bodies import Body, body_of, media_type
 from emoclip_clinical.serving.config import ServingConfig
-from emoclip_clinical.serving.connections import SLOWEST_BYTES_PER_SECOND
 from emoclip_clinical.serving.forms import FORM, FileKind, Form
-from emoclip_clinical.serving.json_bodies import media_type, refuse_content_encoding
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.sealed_files import SealedFile
 
@@ -27,9 +24,6 @@ OCTETS = "application/octet-stream"
 _TYPES: Mapping[Kind, str] = {"video": f"video/* or {OCTETS}", "frames": NPY, "arrow": ARROW}
 _WRITTEN_AT_ONCE_BYTES = 2**20
 _FORM_BYTES = 65_536
-_READ_ON_BYTES = 4 * 2**20
-_READ_ON_SECONDS = 1.0
-_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,19 +123,10 @@ async def receive(
         large; 415 for another type; 422 for other parts; 429 where too many are sent at once;
         507 where the disk is full.
     """
-    body = _Body(request, config)
-    try:
-        refuse_content_encoding(request)
+    async with body_of(request, config=config) as body:
         kind = _kind(request, kinds)
         body.limit(_most_bytes(config, kind, kinds))
-        with _counted(request, config):
-            return await _received(body, _sink(request, config, kind, kinds, fields))
-    except Problem as problem:
-        # One that still sends would otherwise see a broken connection, and not the answer.
-        if not body.ended:
-            await _read_on(request)
-            problem.headers["Connection"] = "close"
-        raise
+        return await _received(body, _sink(request, config, kind, kinds, fields))
 
 
 def _kind(request: Request, kinds: frozenset[Kind]) -> Kind | None:
@@ -192,21 +177,7 @@ def _sink(
     )
 
 
-@contextmanager
-def _counted(request: Request, config: ServingConfig) -> Iterator[None]:
-    """Let so many bodies come in at once, and no more."""
-    state = request.app.state
-    running = getattr(state, "n_uploads", 0)
-    if running >= config.max_uploads:
-        raise Problem(429, "too many uploads at once", retry_after_seconds=_RETRY_SECONDS)
-    state.n_uploads = running + 1
-    try:
-        yield
-    finally:
-        state.n_uploads -= 1
-
-
-async def _received(body: _Body, sink: _Sink) -> Upload:
+async def _received(body: Body, sink: _Sink) -> Upload:
     try:
         async with aclosing(body.chunks()) as chunks:
             async for chunk in chunks:
@@ -223,61 +194,3 @@ async def _received(body: _Body, sink: _Sink) -> Upload:
     except BaseException:
         sink.close()
         raise
-
-
-class _Body:
-    """A body's chunks within limits."""
-
-    def __init__(self, request: Request, config: ServingConfig) -> None:
-        self._request = request
-        self._stall_seconds = config.upload_stall_seconds
-        self._most_bytes = 0
-        self.ended = False
-
-    def limit(self, most_bytes: int) -> None:
-        """Let so many bytes come, and refuse a body that says that it has more."""
-        self._most_bytes = most_bytes
-        declared = self._request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > most_bytes:
-            raise self._too_large()
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        began, n_bytes = time.monotonic(), 0
-        stream = self._request.stream()
-        while (chunk := await self._next(stream)) is not None:
-            n_bytes += len(chunk)
-            if n_bytes > self._most_bytes:
-                raise self._too_large()
-            slowest = self._stall_seconds + n_bytes / SLOWEST_BYTES_PER_SECOND
-            if time.monotonic() - began > slowest:
-                raise Problem(
-                    408,
-                    f"the body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second",
-                )
-            yield chunk
-        self.ended = True
-
-    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                return await anext(stream, None)
-        except TimeoutError:
-            raise Problem(408, f"nothing of the body came for {self._stall_seconds:g} s") from None
-        except ClientDisconnect:
-            self.ended = True
-            raise Problem(400, "the body ended too early") from None
-
-    def _too_large(self) -> Problem:
-        return Problem(413, f"the body may have at most {self._most_bytes} bytes")
-
-
-async def _read_on(request: Request) -> None:
-    """Read a little of what a refused client still sends."""
-    n_bytes = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_READ_ON_SECONDS):
-            while n_bytes < _READ_ON_BYTES:
-                message = await request.receive()
-                n_bytes += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return

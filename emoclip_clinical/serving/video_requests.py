@@ -33,22 +33,12 @@ class WaitQuery(BaseModel):
         ge=0,
         allow_inf_nan=False,
         description="Seconds to wait for a video's result before the answer is 202 and a job; as "
-        "long as the server allows where it is left out.",
+        "long as the server allows at most, and where it is left out.",
     )
 
     def wait_seconds(self, config: ServingConfig) -> float:
-        """Return how long to wait.
-
-        Raises
-        ------
-        Problem
-            422 for longer than the server allows.
-        """
-        if self.wait is None:
-            return config.wait_seconds
-        if self.wait > config.wait_seconds:
-            raise Problem(422, f"query.wait may be at most {config.wait_seconds:g} s")
-        return self.wait
+        """Return how long to wait, at most as long as the server allows."""
+        return config.wait_seconds if self.wait is None else min(self.wait, config.wait_seconds)
 
 
 class VideoQuery(WaitQuery):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.connections import connections
+from emoclip_clinical.serving.jobs import Jobs
+from emoclip_clinical.serving.metrics import Metrics
+from emoclip_clinical.serving.server import DoorServer
+from emoclip_clinical.serving.standing import Standing
+from emoclip_clinical.serving.watching import Watched
 
 STALL_SECONDS = 0.3
 LONGEST_SECONDS = 20.0
@@ -21,9 +29,11 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def much(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(b"content-length", str(N_BYTES).encode())]
+    """Answer with much, or at /little with nothing, without a look at the body."""
+    n_bytes = 0 if scope["path"] == "/little" else N_BYTES
+    headers = [(b"content-length", str(n_bytes).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": bytes(N_BYTES)})
+    await send({"type": "http.response.body", "body": bytes(n_bytes)})
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,17 @@ def test_a_head_that_dribbles_in_is_cut(port: int) -> None:
             dribble(connection)
 
 
+@pytest.mark.parametrize("n_late", [1, 10])
+def test_a_body_that_comes_after_its_answer_keeps_no_connection(port: int, n_late: int) -> None:
+    with connect(port) as connection, connection.makefile("rb") as answer:
+        connection.sendall(b"POST /little HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        assert answer.readline().startswith(b"HTTP/1.1 200")
+        while answer.readline() != b"\r\n":
+            pass
+        connection.sendall(b"a" * n_late)
+        assert is_cut(connection)
+
+
 def bytes_left(connection: socket.socket) -> int:
     n_read = 0
     with suppress(ConnectionResetError):
@@ -109,3 +130,35 @@ def test_who_reads_slowly_gets_all_and_may_ask_again(port: int) -> None:
             assert time.monotonic() - began > 3 * STALL_SECONDS
             # Idle between two requests is not stalled.
             time.sleep(3 * STALL_SECONDS)
+
+
+def test_an_answer_is_sent_to_its_end_before_the_server_ends() -> None:
+    config, standing = ServingConfig(), Standing()
+    door = SimpleNamespace(config=config, standing=standing, jobs=Jobs(config=config))
+
+    class Server(DoorServer):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await uvicorn.Server.startup(self, sockets=sockets)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        uvicorns = uvicorn.Config(
+            Watched(much, metrics=Metrics(), standing=standing),
+            http=connections(stall_seconds=30), lifespan="off", ws="none", log_config=None,
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = Server(uvicorns, door=door, ready=lambda: None)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        with connect(listening.getsockname()[1]) as connection:
+            connection.sendall(REQUEST)
+            with connection.makefile("rb") as answer:
+                while answer.readline() != b"\r\n":
+                    pass
+                server.handle_exit(signal.SIGTERM, None)
+                n_read = 0
+                # Longer than uvicorn waits for connections when all is done.
+                while chunk := answer.read(N_BYTES // N_PIECES):
+                    n_read += len(chunk)
+                    time.sleep(2.0 / N_PIECES)
+        thread.join()
+    assert n_read == N_BYTES

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pyarrow as pa
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from emoclip_clinical.records import InputError
@@ -18,6 +19,7 @@ from emoclip_clinical.serving.answers import Answer
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.job_answers import answered
 from emoclip_clinical.serving.jobs import Job, Jobs
 from emoclip_clinical.serving.problems import Problem
 from tests.serving.near import assert_near
@@ -258,6 +260,23 @@ def test_a_job_that_fails(
     assert "patient's name" not in caplog.text
 
 
+def test_who_waits_at_the_end_is_told_to_come_again(clock: Clock) -> None:
+    async def run() -> None:
+        jobs, gate = store(clock), Gate()
+        request = Request(
+            {"type": "http", "headers": [], "state": {}}, receive=asyncio.Event().wait
+        )
+        asked = asyncio.create_task(answered(request, jobs, gate.work, wait_seconds=60))
+        await steps()
+        await jobs.close()
+        with pytest.raises(Problem) as caught:
+            await asked
+        assert caught.value.status == 503
+        assert caught.value.headers["Retry-After"] == "10"
+
+    asyncio.run(run())
+
+
 def test_all_are_cancelled_at_the_end(clock: Clock) -> None:
     async def run() -> None:
         jobs, gate = store(clock), Gate()
@@ -355,14 +374,13 @@ def test_a_job_that_fails_over_http(client: TestClient, door: Door) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("wait=31", "query.wait"),
         ("wait=-1", "wait"),
         ("face=precomputed", "face"),
         ("patient=someone", "patient"),
         ("sample_fps=0", "sample_fps"),
         ("window_seconds=3600", "at most 39 sampled frames"),
         ("stride_seconds=0.001", "stride_seconds"),
-        ("windows=3", "query"),
+        ("windows=3", "query.*: "),
         ("unit=frame", "query.unit"),
         ("sample_fps=1e999&patient=secret", "patient"),
     ],

@@ -69,6 +69,7 @@ def test_no_text_is_no_row(client: TestClient) -> None:
         (json.dumps({"texts": ["a"] * 1025}).encode(), "application/json", 413, "1024"),
         (b" " * (4 * 2**20 + 1), "application/json", 413, "bytes"),
         (b"[" * 100_000, "application/json", 400, "not valid JSON"),
+        (json.dumps({"texts": [1] * 20_000}).encode(), "application/json", 422, "has 20000 faults"),
     ],
 )
 def test_faults_are_told_without_what_was_sent(

@@ -17,7 +17,9 @@ import pytest
 from starlette.requests import Request
 
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.json_bodies import read_json
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.schemas import TextsRequest
 from emoclip_clinical.serving.sealed_files import SealedFile
 from emoclip_clinical.serving.uploads import Upload, receive
 
@@ -173,6 +175,16 @@ def test_a_dripping_body() -> None:
     problem = refused(drops, {"Content-Type": "video/mp4"}, config=config)
     assert problem.status == 408
     assert "more slowly than" in problem.faults[0]
+
+
+def test_a_dripping_body_of_json() -> None:
+    config = SMALL.model_copy(update={"upload_stall_seconds": 0.1})
+    drops = [part for _ in range(50) for part in (b" ", 0.03)]
+    request = request_of(drops, {"Content-Type": "application/json"})
+    with pytest.raises(Problem) as caught:
+        asyncio.run(read_json(request, TextsRequest, config=config))
+    assert caught.value.status == 408
+    assert "more slowly than" in caught.value.faults[0]
 
 
 @pytest.mark.parametrize("before", [b"abc", bytes(2 * MIB)])

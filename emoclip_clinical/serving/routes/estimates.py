@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,13 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emoclip_clinical.serving.answers import ARROW, JSON, Answer, check_accept, respond
+from emoclip_clinical.serving.bodies import media_type
+from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door, door_of
-from emoclip_clinical.serving.estimate_schemas import EstimatesAnswer, FeaturesRequest
+from emoclip_clinical.serving.estimate_schemas import EstimatesAnswer, FeaturesRequest, FeaturesRow
 from emoclip_clinical.serving.estimates import ServedEstimator, ServedEstimators
 from emoclip_clinical.serving.forms import FORM
 from emoclip_clinical.serving.job_answers import answered
 from emoclip_clinical.serving.jobs import SecondsDone
-from emoclip_clinical.serving.json_bodies import media_type, read_json
+from emoclip_clinical.serving.json_bodies import read_json
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.routes.videos import JOB
 from emoclip_clinical.serving.schemas import (
@@ -90,7 +92,7 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
     one = door.estimators.choose(query.target)
     if media_type(request) == JSON:
         sent = await read_json(request, FeaturesRequest, config=door.config)
-        rows = pd.DataFrame([row.model_dump() for row in sent.features])
+        rows = await run_in_threadpool(_frame, sent.features, config=door.config)
         return await _of_rows(request, door.estimators, one, rows, sent.source or {})
     if media_type(request) not in _FEATURES:
         # Before a large body is received for nothing.
@@ -112,6 +114,21 @@ async def _of_rows(
 ) -> Response:
     answer = await run_in_threadpool(estimators.estimate_rows, one, rows, source=source)
     return await respond(request, answer)
+
+
+def _frame(features: Sequence[FeaturesRow], *, config: ServingConfig) -> pd.DataFrame:
+    """Return rows as a table; each may have columns that no other has."""
+    rows = [row.model_dump() for row in features]
+    n_columns = len(set().union(*rows))
+    # A row that has every column takes more bytes of the body than this.
+    most = config.max_json_bytes // 4
+    if len(rows) * n_columns > most:
+        raise Problem(
+            413,
+            f"features: {len(rows)} rows with {n_columns} different columns between them are "
+            f"too many; at most {most} cells fit",
+        )
+    return pd.DataFrame(rows)
 
 
 async def _of_table(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from emoclip_clinical.serving.answers import respond
 from emoclip_clinical.serving.door import door_of
@@ -82,8 +82,16 @@ class _Watched(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
         gone = asyncio.ensure_future(_hung_up(receive))
+
+        async def send_apart(message: Message) -> None:
+            # The end goes by itself: uvicorn takes it when most of the body has left its buffer.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                message = {"type": "http.response.body"}
+            await send(message)
+
         try:
-            await self._response(scope, receive, send)
+            await self._response(scope, receive, send_apart)
             if not gone.done():
                 self._sent()
         finally:

@@ -17,8 +17,9 @@ from emoclip_clinical.serving.answers import (
     check_accept,
     respond,
 )
+from emoclip_clinical.serving.bodies import media_type
 from emoclip_clinical.serving.door import Door, door_of
-from emoclip_clinical.serving.json_bodies import media_type, read_json
+from emoclip_clinical.serving.json_bodies import read_json
 from emoclip_clinical.serving.problems import Problem, shortened
 from emoclip_clinical.serving.schemas import (
     BINARY,

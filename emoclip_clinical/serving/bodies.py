@@ -1,0 +1,150 @@
+"""Bodies of requests: so many at once, each within a size, and none too slow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from starlette.requests import ClientDisconnect, Request
+
+from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.connections import SLOWEST_BYTES_PER_SECOND
+from emoclip_clinical.serving.problems import Problem
+
+_READ_ON_BYTES = 4 * 2**20
+_READ_ON_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
+
+
+def media_type(request: Request) -> str:
+    """Return the type of a request's body, in lower case and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@asynccontextmanager
+async def body_of(request: Request, *, config: ServingConfig) -> AsyncIterator[Body]:
+    """Let a body come in.
+
+    Parameters
+    ----------
+    request : Request
+        Its body has not been read.
+    config : ServingConfig
+        How slow it may be, and how many there may be at once.
+
+    Yields
+    ------
+    Body
+        To be given a limit before it is read. Whoever still sends when a `Problem` is raised is
+        told of it: the rest is read for a moment, and the connection closed.
+
+    Raises
+    ------
+    Problem
+        415 for a packed body, whose size says nothing; 429 where too many are sent at once.
+    """
+    body = Body(request, config)
+    try:
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise Problem(415, "the body must not have a Content-Encoding")
+        with _counted(request, config):
+            yield body
+    except Problem as problem:
+        # One that still sends would otherwise see a broken connection, and not the answer.
+        if not body.ended:
+            await _read_on(request)
+            problem.headers["Connection"] = "close"
+        raise
+
+
+class Body:
+    """A body's chunks within limits; made by `body_of`.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether nothing more of it comes.
+    """
+
+    def __init__(self, request: Request, config: ServingConfig) -> None:
+        self._request = request
+        self._stall_seconds = config.upload_stall_seconds
+        self._most_bytes = 0
+        self.ended = False
+
+    def limit(self, most_bytes: int) -> None:
+        """Let so many bytes come.
+
+        Raises
+        ------
+        Problem
+            413 where the body says that it has more.
+        """
+        self._most_bytes = most_bytes
+        declared = self._request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most_bytes:
+            raise self._too_large()
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield what comes.
+
+        Raises
+        ------
+        Problem
+            400 where it ends too early, 408 where it stalls or crawls, 413 where it is too large.
+        """
+        began, n_bytes = time.monotonic(), 0
+        stream = self._request.stream()
+        while (chunk := await self._next(stream)) is not None:
+            n_bytes += len(chunk)
+            if n_bytes > self._most_bytes:
+                raise self._too_large()
+            slowest = self._stall_seconds + n_bytes / SLOWEST_BYTES_PER_SECOND
+            if time.monotonic() - began > slowest:
+                raise Problem(
+                    408,
+                    f"the body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second",
+                )
+            yield chunk
+        self.ended = True
+
+    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await anext(stream, None)
+        except TimeoutError:
+            raise Problem(408, f"nothing of the body came for {self._stall_seconds:g} s") from None
+        except ClientDisconnect:
+            self.ended = True
+            raise Problem(400, "the body ended too early") from None
+
+    def _too_large(self) -> Problem:
+        return Problem(413, f"the body may have at most {self._most_bytes} bytes")
+
+
+@contextmanager
+def _counted(request: Request, config: ServingConfig) -> Iterator[None]:
+    """Let so many bodies come in at once, and no more."""
+    state = request.app.state
+    running = getattr(state, "n_uploads", 0)
+    if running >= config.max_uploads:
+        raise Problem(429, "too many uploads at once", retry_after_seconds=_RETRY_SECONDS)
+    state.n_uploads = running + 1
+    try:
+        yield
+    finally:
+        state.n_uploads -= 1
+
+
+async def _read_on(request: Request) -> None:
+    """Read a little of what a refused client still sends."""
+    n_bytes = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READ_ON_SECONDS):
+            while n_bytes < _READ_ON_BYTES:
+                message = await request.receive()
+                n_bytes += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
