@@ -48,7 +48,7 @@ class HumanCeiling:
     reliability : float or None
         Of the rating that the model was judged by: ICC(C,1) for a single rating, by
         Spearman-Brown ICC(C,k) for the mean of k.
-    ratings_averaged : int
+    ratings_averaged : float
         The k of that mean.
     r : float or None
         Pooled r of the model with that rating, all visits.
@@ -67,7 +67,7 @@ class HumanCeiling:
     model_absolute: float | None
     model_consistency: float | None
     reliability: float | None
-    ratings_averaged: int
+    ratings_averaged: float
     r: float | None
     corrected_r: float | None
     corrected_interval: Interval
@@ -78,7 +78,7 @@ def human_ceiling(
     cv: CrossValidation,
     *,
     raters: np.ndarray,
-    ratings_averaged: int,
+    ratings_averaged: float,
     resamples: int,
     confidence: float,
     seed: int,
@@ -89,8 +89,9 @@ def human_ceiling(
     ----------
     raters : ndarray of shape (n_visits, n_raters)
         Each rater's rating of each row of the cross-validation, NaN where there is none.
-    ratings_averaged : int
-        How many raters' mean the observed rating is; 1 for one rater's.
+    ratings_averaged : float
+        How many raters' mean the observed rating is, 1 for one rater's; where visits differ, their
+        harmonic mean.
     resamples : int
         Bootstrap samples of subjects; 0 for no interval.
     confidence : float
@@ -146,7 +147,7 @@ def human_ceiling(
     )
 
 
-def _check(cv: CrossValidation, raters: np.ndarray, ratings_averaged: int) -> None:
+def _check(cv: CrossValidation, raters: np.ndarray, ratings_averaged: float) -> None:
     faults = []
     if raters.ndim != 2 or len(raters) != len(cv.observed):
         faults.append(
@@ -162,7 +163,7 @@ def _check(cv: CrossValidation, raters: np.ndarray, ratings_averaged: int) -> No
         raise InputError(faults)
 
 
-def _stepped_up(single: float | None, k: int) -> float | None:
+def _stepped_up(single: float | None, k: float) -> float | None:
     """Reliability of the mean of k ratings (Spearman-Brown)."""
     if single is None or 1 + (k - 1) * single <= 0:
         return None
@@ -185,7 +186,7 @@ def _interval(
     cv: CrossValidation,
     values: np.ndarray,
     rows: np.ndarray,
-    k: int,
+    k: float,
     resamples: int,
     confidence: float,
     seed: int,

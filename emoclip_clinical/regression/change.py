@@ -8,6 +8,7 @@ the first visit's score: 100 (first - now) / (first - k) for a sum of k items (O
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,23 +60,7 @@ def first_visits(keys: pd.DataFrame) -> np.ndarray:
     InputError
         If the labels do not tell the order of a subject's visits.
     """
-    numbers: list[float] = []
-    unclear: list[str] = []
-    for session in keys["session_id"].tolist():
-        found = re.findall(r"\d+", session)
-        if session == BASELINE:
-            numbers.append(-1.0)
-        elif len(found) == 1:
-            numbers.append(float(found[0]))
-        else:
-            numbers.append(np.nan)
-            unclear.append(session or "none")
-    if unclear:
-        raise InputError(
-            "a change needs session_ids that hold one number each, or 'baseline', so that the "
-            f"first visit is known; got {', '.join(sorted(set(unclear))[:5])}"
-        )
-    number = np.array(numbers)
+    number = visit_numbers(keys["session_id"].tolist())
     first = np.empty(len(keys), dtype=np.int64)
     for participant, rows in keys.reset_index(drop=True).groupby("participant_id", sort=False):
         at = rows.index.to_numpy()
@@ -85,3 +70,33 @@ def first_visits(keys: pd.DataFrame) -> np.ndarray:
             raise InputError(f"{participant}: {sessions} may each be the first visit")
         first[at] = lowest[0]
     return first
+
+
+def visit_numbers(sessions: Sequence[str]) -> np.ndarray:
+    """Return a number for each session that puts a subject's visits in order.
+
+    Parameters
+    ----------
+    sessions : sequence of str, length n
+        ``session_id`` of visits.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The number in the label; -1 for ``ses-baseline``.
+
+    Raises
+    ------
+    InputError
+        If a label tells no number, or several.
+    """
+    found = [
+        [-1.0] if s == BASELINE else [float(n) for n in re.findall(r"\d+", s)] for s in sessions
+    ]
+    unclear = {s or "none" for s, numbers in zip(sessions, found, strict=True) if len(numbers) != 1}
+    if unclear:
+        raise InputError(
+            "a change needs session_ids that hold one number each, or 'baseline', so that the "
+            f"first visit is known; got {', '.join(sorted(unclear)[:5])}"
+        )
+    return np.array([numbers[0] for numbers in found])

@@ -77,8 +77,8 @@ class RegressionConfig(BaseModel):
     )
     site: str | None = Field(
         default=None,
-        description="Rating column with the site: folds are balanced over sites, ratings permuted "
-        "within them. leave_one_site_out takes a column `site` where none is named.",
+        description="Rating column with the site: repeated_kfold is balanced over sites, ratings "
+        "are permuted within them. leave_one_site_out takes a column `site` where none is named.",
     )
     confounds: tuple[str, ...] = Field(
         default=(), description="Rating columns to compare the video with, alone and together."

@@ -13,6 +13,7 @@ from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
 from emoclip_clinical.regression.nested_ridge import subset
+from emoclip_clinical.regression.subgroups import level_fault
 
 SITE = "site"
 """Column that leave_one_site_out takes where none is named."""
@@ -45,21 +46,22 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
 
 
 def check_subgroups(design: Design, config: RegressionConfig) -> None:
-    """Refuse subgroups that are no columns, before the long work.
+    """Refuse subgroups that can not be made, before the long work.
 
     Raises
     ------
     InputError
-        With every name that is no column.
+        With every name that is no column, or is text with too many different values.
     """
     columns = [str(c) for c in design.covariates.columns]
     faults = [
         f"subgroups: there is no rating column {name!r}"
-        for name in config.subgroups
         if name not in columns
+        else level_fault(design.covariates[name], name=name)
+        for name in config.subgroups
     ]
-    if faults:
-        raise InputError(faults)
+    if any(faults):
+        raise InputError(fault for fault in faults if fault)
 
 
 def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np.ndarray]:

@@ -9,11 +9,15 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.analysis import Estimate
-from emoclip_clinical.regression.metrics import fold_correlations, is_constant, pearson_r
+from emoclip_clinical.regression.metrics import (
+    fold_correlations,
+    is_constant,
+    pearson_r,
+    spearman_r,
+)
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS, quality_of_visits
 
 CALIBRATION_GROUPS = 4
@@ -163,4 +167,4 @@ def _coverage_and_error(made: Estimate, quality: pd.DataFrame) -> Record | None:
     error = np.abs(cv.observed - cv.predicted.mean(axis=0))[known]
     if len(seen) < MINIMUM_VISITS or is_constant(seen) or is_constant(error):
         return {"visits": len(seen), "spearman_r": None}
-    return {"visits": len(seen), "spearman_r": float(stats.spearmanr(seen, error).statistic)}
+    return {"visits": len(seen), "spearman_r": spearman_r(seen, error, cv.weight[known])}

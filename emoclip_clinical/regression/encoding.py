@@ -84,7 +84,7 @@ def encode_covariates(
 
 
 def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str]) -> str:
-    if name in forbidden:
+    if name.casefold() in {other.casefold() for other in forbidden}:
         return "it is the target or one of its items"
     if name not in table:
         near = difflib.get_close_matches(name, [str(c) for c in table.columns], n=4)

@@ -5,14 +5,14 @@ Here the prediction of a visit is the mean over repeats of its out-of-fold predi
 
 from __future__ import annotations
 
-import re
 import warnings as python_warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from emoclip_clinical.records import CrossValidation
+from emoclip_clinical.records import KEY_COLUMNS, CrossValidation, InputError
+from emoclip_clinical.regression.change import visit_numbers
 from emoclip_clinical.regression.metrics import bias, is_constant, mae, pearson_r
 from emoclip_clinical.regression.resampling import (
     Interval,
@@ -156,6 +156,13 @@ def analyse_visits(
     within = repeated_correlation(cv.observed, predicted, subjects, confidence=confidence)
     if enough and within is None:
         found.append("the correlation within subjects is not defined: nobody changes")
+    change = None
+    try:
+        change = _change(
+            cv, predicted, subjects, resamples=resamples, confidence=confidence, seed=seed
+        )
+    except InputError as error:
+        found.append(f"no change scores: {'; '.join(error.faults)}")
     return RepeatedVisits(
         n_subjects=len(count),
         n_repeated=repeated,
@@ -163,10 +170,29 @@ def analyse_visits(
         mixed_model=model,
         between=between,
         within=within,
-        change=_change(
-            cv, predicted, subjects, resamples=resamples, confidence=confidence, seed=seed
-        ),
+        change=change,
         warnings=tuple(found),
+    )
+
+
+def one_row_a_visit(cv: CrossValidation) -> CrossValidation:
+    """Return the mean rating and prediction of each visit, where raters are rows of their own."""
+    visit = cv.keys.groupby(list(KEY_COLUMNS), sort=False, dropna=False).ngroup().to_numpy()
+    first = np.unique(visit, return_index=True)[1]
+    count = np.bincount(visit)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(visit, weights=values) / count
+
+    subjects = subject_numbers(cv)[first]
+    return replace(
+        cv,
+        keys=cv.keys.iloc[first].reset_index(drop=True),
+        observed=mean(cv.observed),
+        predicted=np.stack([mean(p) for p in cv.predicted]),
+        baseline=np.stack([mean(b) for b in cv.baseline]),
+        fold=cv.fold[:, first],
+        weight=1.0 / np.bincount(subjects)[subjects],
     )
 
 
@@ -246,13 +272,6 @@ def repeated_correlation(
     return _correlated(r, degrees, confidence)
 
 
-def visit_order(session: str) -> tuple[tuple[int, str], ...]:
-    """Return a key that sorts sessions as people count: ``ses-2`` before ``ses-10``."""
-    return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", session)
-    )
-
-
 def _plain(x: np.ndarray, y: np.ndarray, confidence: float) -> Correlated | None:
     r = pearson_r(x, y, np.ones(len(x)))
     return None if r is None else _correlated(r, len(x) - 2, confidence)
@@ -271,6 +290,24 @@ def _correlated(r: float, degrees: int, confidence: float) -> Correlated:
     return Correlated(inside, degrees, p, low, high)
 
 
+def _first_and_last(cv: CrossValidation, subjects: np.ndarray) -> np.ndarray:
+    """Return the rows of the first and the last visit of each subject with several; (2, n)."""
+    rows = np.flatnonzero(np.bincount(subjects)[subjects] > 1)
+    sessions = cv.keys["session_id"].iloc[rows].tolist()
+    number = visit_numbers(sessions)
+    pairs = []
+    for subject in np.unique(subjects[rows]):
+        own = np.flatnonzero(subjects[rows] == subject)
+        at = own[np.argsort(number[own])]
+        if number[at[0]] == number[at[1]] or number[at[-1]] == number[at[-2]]:
+            raise InputError(
+                "a change needs a first and a last visit, and several of a subject have the same "
+                f"number: {', '.join(sessions[i] for i in at[:5])}"
+            )
+        pairs.append((rows[at[0]], rows[at[-1]]))
+    return np.array(pairs).T
+
+
 def _change(
     cv: CrossValidation,
     predicted: np.ndarray,
@@ -280,14 +317,7 @@ def _change(
     confidence: float,
     seed: int,
 ) -> Change:
-    sessions = cv.keys["session_id"].tolist()
-    pairs = []
-    for subject in np.flatnonzero(np.bincount(subjects) > 1):
-        rows = sorted(
-            np.flatnonzero(subjects == subject).tolist(), key=lambda i: visit_order(sessions[i])
-        )
-        pairs.append((rows[0], rows[-1]))
-    first, last = np.array(pairs).T
+    first, last = _first_and_last(cv, subjects)
     observed = cv.observed[last] - cv.observed[first]
     estimated = predicted[last] - predicted[first]
     ones = np.ones(len(observed))

@@ -185,7 +185,7 @@ def _warnings(table: pd.DataFrame) -> list[str]:
     if outside:
         found.append(
             f"{_visits(outside)} out of range: the features lie farther from those of the training "
-            "subjects than 99 % of new subjects like them would; do not rely on these estimates"
+            "subjects than nearly all new subjects like them would; do not rely on these estimates"
         )
     if known:
         found.append(

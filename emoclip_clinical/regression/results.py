@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from emoclip_clinical.records import KEY_COLUMNS
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.descriptions import description_record
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS
@@ -35,7 +36,7 @@ def metrics_record(
         "target": design.target,
         "items": list(design.items),
         "n_subjects": design.n_subjects,
-        "n_interviews": len(design.y),
+        "n_interviews": len(design.keys[list(KEY_COLUMNS)].drop_duplicates()),
         "n_excluded": design.n_excluded,
         "model": config.model,
         "cv": {

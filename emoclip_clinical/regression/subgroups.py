@@ -97,12 +97,9 @@ def subgroups(
     for name in names:
         if name not in covariates:
             continue
+        if fault := level_fault(covariates[name], name=name):
+            faults.append(fault)
         levels[name] = level_names(covariates[name], name=name)
-        if len(set(levels[name])) > MAXIMUM_LEVELS + 1:
-            faults.append(
-                f"subgroups: column {name!r} has {len(set(levels[name]))} different texts, "
-                f"{MAXIMUM_LEVELS} are the most"
-            )
     if faults:
         raise InputError(faults)
     made = []
@@ -112,6 +109,16 @@ def subgroups(
             part = _rows_of(cv, at == level)
             made.append(_subgroup(part, name, level, resamples, confidence, seed))
     return tuple(made)
+
+
+def level_fault(column: pd.Series, *, name: str) -> str | None:
+    """Return why a column makes no subgroups, where it does not."""
+    n_levels = len(set(level_names(column.dropna(), name=name)))
+    if n_levels <= MAXIMUM_LEVELS:
+        return None
+    return (
+        f"subgroups: column {name!r} has {n_levels} different texts, {MAXIMUM_LEVELS} are the most"
+    )
 
 
 def level_names(column: pd.Series, *, name: str) -> list[str]:

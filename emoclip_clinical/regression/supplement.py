@@ -31,6 +31,7 @@ from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_conf
 from emoclip_clinical.regression.covariate_columns import SITE
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
+from emoclip_clinical.regression.folds import outer_folds, sees_ratings
 from emoclip_clinical.regression.importance import (
     Importance,
     emotion_groups,
@@ -38,10 +39,15 @@ from emoclip_clinical.regression.importance import (
 )
 from emoclip_clinical.regression.intervals import MetricIntervals, metric_intervals
 from emoclip_clinical.regression.learning_curve import LearningCurve, learning_curve
-from emoclip_clinical.regression.longitudinal import RepeatedVisits, analyse_visits
+from emoclip_clinical.regression.longitudinal import (
+    RepeatedVisits,
+    analyse_visits,
+    one_row_a_visit,
+)
 from emoclip_clinical.regression.quality import analyse_quality
 from emoclip_clinical.regression.sensitivity import Exclusion, without_each
-from emoclip_clinical.regression.subgroups import Subgroup, subgroups
+from emoclip_clinical.regression.subgroups import MAXIMUM_LEVELS, Subgroup, subgroups
+from emoclip_clinical.regression.subject_sums import subject_numbers
 
 COVARIATES = ("age", "age_years", "sex", "gender", "site", "medication", "cpz_equivalent")
 """Rating columns (in any case) that the baseline of covariates takes where none are named."""
@@ -127,9 +133,16 @@ def supplement(
     cv, config, seed = made.cross_validation, made.config, made.seed
     resampling = _Resampling(resamples=config.bootstrap, confidence=config.confidence, seed=seed)
     found: list[str] = []
+    if sees_ratings(config.cv):
+        found.append(
+            f"confounds and recording quality are compared on random folds: those of {config.cv} "
+            "follow the ratings"
+        )
     covariates, confounds = _confounds(made, found, progress)
     ceiling = _ceiling(made, found)
-    visits = analyse_visits(cv, **resampling)
+    # A second rater is no second visit.
+    of_visits = cv if made.design.rater_ids is None else one_row_a_visit(cv)
+    visits = analyse_visits(of_visits, **resampling)
     curve = learning_curve(made.design, config=config, seed=seed, progress=progress)
     refits = _sensitivity(made, progress)
     for part in (ceiling, visits, curve):
@@ -177,7 +190,7 @@ def _confounds(
         analysis = analyse_confounds(
             made.design,
             names=names,
-            fold=made.cross_validation.fold,
+            fold=_blind_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -190,6 +203,20 @@ def _confounds(
         return (), None
     found += analysis.warnings
     return names, analysis
+
+
+def _blind_folds(made: Estimate) -> np.ndarray:
+    """Return folds to permute ratings on: random ones where the estimate's own follow them."""
+    config = made.config
+    if not sees_ratings(config.cv):
+        return made.cross_validation.fold
+    return outer_folds(
+        made.design.subjects,
+        folds=config.folds,
+        repeats=config.repeats,
+        seed=made.seed,
+        strata=made.sites,
+    )
 
 
 def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
@@ -221,7 +248,7 @@ def _quality(
         analysis = analyse_quality(
             made.design,
             quality=quality,
-            fold=made.cross_validation.fold,
+            fold=_blind_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -266,7 +293,9 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     made_ceiling = human_ceiling(
         made.cross_validation,
         raters=raters,
-        ratings_averaged=raters.shape[1] if config.raters == "mean" else 1,
+        ratings_averaged=_ratings_averaged(raters, design.weights)
+        if config.raters == "mean"
+        else 1,
         resamples=config.bootstrap,
         confidence=config.confidence,
         seed=made.seed,
@@ -276,13 +305,23 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     return made_ceiling
 
 
+def _ratings_averaged(raters: np.ndarray, weight: np.ndarray) -> float:
+    """Return how many raters a visit's rating is the mean of, over visits."""
+    # The harmonic mean: the mean of k ratings keeps 1 / k of a single one's noise.
+    count = np.isfinite(raters).sum(axis=1)
+    return float(1.0 / np.average(1.0 / np.maximum(count, 1), weights=weight))
+
+
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     if made.config.subgroups:
         return made.config.subgroups
     names = _usable(made.design, SUBGROUP_COLUMNS)
     site = made.config.site
     if site is not None and site not in names:
-        names.append(site)
+        if made.design.covariates[site].nunique() <= MAXIMUM_LEVELS:
+            names.append(site)
+        else:
+            found.append(f"no subgroups of {site!r}: more than {MAXIMUM_LEVELS} sites")
     if not names:
         found.append("no subgroups: the ratings have no column of sex, age, site or medication")
     return tuple(names)
@@ -311,6 +350,12 @@ def _importance(made: Estimate, found: list[str], progress: Progress) -> tuple[I
         if made.config.importance:
             found.append("no permutation importance: the model reads more than the pooled features")
         return ()
+    cv = made.cross_validation
+    if any(len(np.unique(subject_numbers(cv)[f == k])) < 2 for f in cv.fold for k in np.unique(f)):
+        found.append(
+            "no permutation importance: a fold of one subject has nobody to swap features with"
+        )
+        return ()
     groups = emotion_groups(made.design.feature_names)
     if len(groups) > MAXIMUM_GROUPS:
         found.append(
@@ -320,7 +365,7 @@ def _importance(made: Estimate, found: list[str], progress: Progress) -> tuple[I
         return ()
     return permutation_importance(
         made.design,
-        cv=made.cross_validation,
+        cv=cv,
         predictors=made.predictors,
         groups=groups,
         seed=made.seed,

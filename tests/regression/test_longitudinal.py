@@ -14,8 +14,8 @@ from scipy import stats
 from emoclip_clinical.records import CrossValidation
 from emoclip_clinical.regression.longitudinal import (
     analyse_visits,
+    one_row_a_visit,
     repeated_correlation,
-    visit_order,
 )
 
 
@@ -116,9 +116,47 @@ def test_change_is_from_the_first_to_the_last_visit() -> None:
     assert made.r_interval.low < made.r < made.r_interval.high
 
 
-def test_sessions_are_counted_as_people_count() -> None:
-    names = ["ses-10", "ses-2", "ses-baseline", "ses-1b"]
-    assert sorted(names, key=visit_order) == ["ses-1b", "ses-2", "ses-10", "ses-baseline"]
+def renamed(cv: CrossValidation, *names: str) -> CrossValidation:
+    named = cv.keys["session_id"].map(dict(zip(("ses-2", "ses-10", "ses-11"), names, strict=True)))
+    return replace(cv, keys=cv.keys.assign(session_id=named))
+
+
+def test_the_first_visit_is_the_baseline() -> None:
+    cv = visits()
+    plain = analyse_visits(cv, resamples=0, confidence=0.95, seed=0)
+    named = renamed(cv, "ses-baseline", "ses-1", "ses-10")
+    made = analyse_visits(named, resamples=0, confidence=0.95, seed=0)
+    assert made.change == plain.change
+
+
+@pytest.mark.parametrize(
+    "names", [("ses-pre", "ses-post", "ses-later"), ("ses-1", "ses-1b", "ses-2")]
+)
+def test_without_an_order_of_visits_there_is_no_change(names: tuple[str, ...]) -> None:
+    made = analyse_visits(renamed(visits(), *names), resamples=0, confidence=0.95, seed=0)
+    assert made.change is None
+    assert "no change scores: a change needs" in made.warnings[-1]
+    assert made.within is not None
+
+
+def test_a_second_rater_is_no_second_visit() -> None:
+    cv = visits()
+    twice = np.repeat(np.arange(len(cv.observed)), 2)
+    severity = np.tile([-2.0, 2.0], len(cv.observed))
+    raters = replace(
+        cv,
+        keys=cv.keys.iloc[twice].reset_index(drop=True),
+        observed=cv.observed[twice] + severity,
+        predicted=cv.predicted[:, twice],
+        baseline=cv.baseline[:, twice],
+        fold=cv.fold[:, twice],
+        weight=cv.weight[twice] / 2,
+    )
+    back = one_row_a_visit(raters)
+    pd.testing.assert_frame_equal(back.keys, cv.keys)
+    np.testing.assert_allclose(back.observed, cv.observed)
+    np.testing.assert_allclose(back.predicted, cv.predicted)
+    np.testing.assert_allclose(back.weight, cv.weight)
 
 
 def test_single_visits_and_few_repeats() -> None:

@@ -115,3 +115,74 @@ def test_named_columns_must_be_usable(cohort):
         with pytest.raises(InputError, match=r"near names: age|no rating column 'sax'"):
             estimate(cohort, config=config, seed=0, progress=lambda *state: told.append(state))
     assert not told
+
+
+def with_sites(cohort, n_sites):
+    return replace(
+        cohort,
+        covariates=cohort.covariates.assign(centre=[f"c{s % n_sites}" for s in cohort.subjects]),
+    )
+
+
+def test_many_sites_make_no_subgroups_and_no_refusal(cohort):
+    config = CONFIG.model_copy(update={"site": "centre", "compare": ()})
+    more = supplement(estimate(with_sites(cohort, 13), config=config, seed=0))
+    assert "no subgroups of 'centre': more than 12 sites" in more.warnings
+    assert {g.variable for g in more.subgroups} == {"age", "sex", "site"}
+
+
+def test_subgroups_of_too_many_texts_are_refused_before_the_long_work(cohort):
+    config = CONFIG.model_copy(update={"subgroups": ("centre",)})
+    with pytest.raises(InputError, match="'centre' has 13 different texts, 12 are the most"):
+        estimate(with_sites(cohort, 13), config=config, seed=0)
+
+
+def test_folds_of_one_subject_have_no_importance(cohort):
+    config = CONFIG.model_copy(update={"cv": "leave_one_subject_out", "compare": ()})
+    more = supplement(estimate(cohort, config=config, seed=0))
+    assert more.importance == ()
+    assert any(w.startswith("no permutation importance: a fold of one") for w in more.warnings)
+
+
+def test_comparisons_are_made_on_folds_that_do_not_follow_the_ratings(cohort):
+    plain, balanced = (
+        CONFIG.model_copy(update={"cv": cv, "compare": ()})
+        for cv in ("repeated_kfold", "balanced_kfold")
+    )
+    wanted = supplement(estimate(cohort, config=plain, seed=0))
+    made = supplement(estimate(cohort, config=balanced, seed=0))
+    np.testing.assert_array_equal(
+        made.confounds.combined.predicted, wanted.confounds.combined.predicted
+    )
+    assert "are compared on random folds" in made.warnings[0]
+
+
+def test_raters_as_rows_are_no_visits(make_design):
+    design = make_design(n_subjects=30, n_features=3, two_visits=0, effect=2.0)
+    twice = np.repeat(np.arange(30), 2)
+    raters = replace(
+        design,
+        keys=design.keys.iloc[twice].reset_index(drop=True),
+        X=design.X[twice],
+        y=design.y[twice] + np.tile([0.0, -4.0], 30),
+        subjects=design.subjects[twice],
+        weights=design.weights[twice] / 2,
+        covariates=design.covariates.iloc[twice].reset_index(drop=True),
+        rater_ids=("a", "b") * 30,
+    )
+    made = estimate(raters, config=CONFIG.model_copy(update={"compare": ()}), seed=0)
+    more = supplement(made)
+    assert more.visits is None
+    assert metrics_record(made, more)["n_interviews"] == 30
+
+
+def test_a_second_rater_of_some_visits_alone_is_no_mean_of_two(cohort):
+    rows = (cohort.per_rater["rater_id"] == "a") | (np.arange(len(cohort.per_rater)) % 2 == 0)
+    some = replace(cohort, per_rater=cohort.per_rater[rows].reset_index(drop=True))
+    more = supplement(estimate(some, config=CONFIG.model_copy(update={"compare": ()}), seed=0))
+    count = some.per_rater.groupby(["participant_id", "session_id"], sort=False).size()
+    keys = pd.MultiIndex.from_frame(cohort.keys[["participant_id", "session_id"]])
+    left = np.average(1 / count.loc[keys], weights=cohort.weights)
+    assert more.ceiling.ratings_averaged == pytest.approx(1 / left)
+    single = more.ceiling.rater_consistency.value
+    assert more.ceiling.reliability == pytest.approx(1 / (1 + left * (1 - single) / single))
