@@ -139,7 +139,8 @@ def _against(key: str, found: Record) -> Table:
     )
     caption = (
         "Alone: bootstrap interval, conditional on the fitted models, and permutation p. Gain: "
-        "participants and one repeat drawn at random; Freedman-Lane p."
+        "participants and one repeat drawn at random; Freedman-Lane p, where there are 40 "
+        "participants or more for each column of confounds."
     )
     return Table(key, ("", "r pooled", "interval", "p"), rows, caption)
 

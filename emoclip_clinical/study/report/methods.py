@@ -184,7 +184,8 @@ def _around(record: Record) -> str:
         parts.append(f"{listed(beside)} ran beside it on the same folds")
     if record["confounds"] is not None:
         names = listed(record["confounds"]["names"])
-        parts.append(f"{names} were compared with the video alone and together (Freedman-Lane p)")
+        test = "" if record["confounds"]["p_gain_freedman_lane"] is None else " (Freedman-Lane p)"
+        parts.append(f"{names} were compared with the video alone and together{test}")
     if record["quality_alone"] is not None:
         parts.append("so was recording quality")
     if record["repeated_visits"] is not None:
