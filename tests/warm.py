@@ -27,14 +27,23 @@ from pathlib import Path
 
 # Heavy, and without a state of their own that a command's environment would change.
 IMPORTED = (
+    "av",
+    "cv2",
+    "fastapi",
     "matplotlib.figure",
+    "onnxruntime.quantization",
     "open_clip",
     "pandas",
+    "pyarrow.parquet",
+    "pydantic",
     "scipy.optimize",
     "scipy.stats",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
     "sklearn.metrics",
     "statsmodels.regression.mixed_linear_model",
     "torch",
+    "uvicorn",
 )
 
 
@@ -97,7 +106,7 @@ def parent() -> str:
     process = subprocess.Popen(
         [sys.executable, __file__, "parent", str(address)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None

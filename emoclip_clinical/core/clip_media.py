@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from decord import DECORDError, VideoReader, cpu
 from PIL import Image
 
+from emoclip_clinical.core.clip_decoder import decord
 from emoclip_clinical.core.clips import FOLDER_FPS, frame_files
 from emoclip_clinical.records import InputError
 
@@ -68,16 +68,16 @@ def open_clip_media(path: Path, *, folder_fps: float = FOLDER_FPS) -> ClipMedia:
 
 def _open_video(path: Path) -> ClipMedia:
     try:
-        reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         n_frames = len(reader)
         times = np.asarray(reader.get_frame_timestamp(range(n_frames))).reshape(n_frames, -1)[:, 0]
-    except (DECORDError, RuntimeError, IndexError, OSError) as error:
+    except (decord.DECORDError, RuntimeError, IndexError, OSError) as error:
         raise _undecodable(error) from error
 
     def decode(indices: np.ndarray) -> list[np.ndarray]:
         try:
             return list(reader.get_batch(indices.tolist()).asnumpy())
-        except (DECORDError, RuntimeError, IndexError, OSError) as error:
+        except (decord.DECORDError, RuntimeError, IndexError, OSError) as error:
             raise _undecodable(error) from error
 
     return ClipMedia(times, decode)

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.connections import SLOWEST_BYTES_PER_SECOND
@@ -96,8 +96,8 @@ class Body:
             400 where it ends too early, 408 where it stalls or crawls, 413 where it is too large.
         """
         began, n_bytes = time.monotonic(), 0
-        stream = self._request.stream()
-        while (chunk := await self._next(stream)) is not None:
+        while not self.ended:
+            chunk = await self._next()
             n_bytes += len(chunk)
             if n_bytes > self._most_bytes:
                 raise self._too_large()
@@ -107,18 +107,21 @@ class Body:
                     408,
                     f"the body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second",
                 )
-            yield chunk
-        self.ended = True
+            if chunk:
+                yield chunk
 
-    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
+    async def _next(self) -> bytes:
         try:
             async with asyncio.timeout(self._stall_seconds):
-                return await anext(stream, None)
+                message = await self._request.receive()
         except TimeoutError:
             raise Problem(408, f"nothing of the body came for {self._stall_seconds:g} s") from None
-        except ClientDisconnect:
-            self.ended = True
-            raise Problem(400, "the body ended too early") from None
+        # Known with its last chunk: whoever refuses that chunk has nothing left to wait for.
+        self.ended = not message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "the body ended too early")
+        chunk: bytes = message.get("body", b"")
+        return chunk
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the body may have at most {self._most_bytes} bytes")

@@ -89,9 +89,9 @@ def _pyav() -> tuple[str, str]:
 
 
 def _decord() -> tuple[str, str]:
-    import decord
+    from emoclip_clinical.core.clip_decoder import decord
 
-    return "ok", decord.__version__
+    return "ok", str(decord.__version__)
 
 
 def _face_network() -> tuple[str, str]:

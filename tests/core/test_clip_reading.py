@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,3 +224,15 @@ def test_damaged_clips_say_what_is_wrong(tmp_path: Path, write_video: Callable[.
         (folder / "7.png").write_bytes(content)
         with pytest.raises(InputError, match=r"picture 7.png can not be decoded"):
             read_frames(folder, sampling)
+
+
+def test_opening_clips_leaves_the_products_of_matrices_alone() -> None:
+    code = """
+        from pathlib import Path
+        import emoclip_clinical.core.clip_media, torch
+        matrix = torch.arange(4096, dtype=torch.float64).reshape(64, 64)
+        assert (matrix @ torch.eye(64, dtype=torch.float64)).equal(matrix)
+        loaded = Path("/proc/self/maps")
+        assert not loaded.exists() or "nvblas" not in loaded.read_text()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

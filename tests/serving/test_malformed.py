@@ -30,7 +30,7 @@ __all__ = ["running", "start", "unharmed"]
 
 N_MALFORMED = 1000
 SETTINGS = hypothesis.settings(
-    max_examples=16,
+    max_examples=8,
     derandomize=True,
     database=None,
     deadline=None,
@@ -101,7 +101,7 @@ def random_bodies() -> Iterator[tuple[str, str, bytes]]:
 
 def test_a_thousand_malformed_bodies(unharmed: Running) -> None:
     n_sent = send_generated(unharmed)
-    assert n_sent > 150
+    assert n_sent > 80
     described = unharmed.client.get("/openapi.json").json()["paths"]
     for target, kind, body in random_bodies():
         if n_sent >= N_MALFORMED:

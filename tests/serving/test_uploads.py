@@ -187,6 +187,22 @@ def test_a_dripping_body_of_json() -> None:
     assert "more slowly than" in caught.value.faults[0]
 
 
+def test_who_has_sent_all_is_refused_at_once_and_may_stay() -> None:
+    whole = [{"type": "http.request", "body": b"no form", "more_body": False}]
+
+    async def get() -> dict[str, object]:
+        # A second call would wait, until the client hangs up.
+        return whole.pop()
+
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    request = request_of([], headers)
+    request._receive = get
+    with pytest.raises(Problem) as caught:
+        asyncio.run(receive(request, config=SMALL, kinds=BOTH))
+    assert caught.value.status == 400
+    assert "Connection" not in caught.value.headers
+
+
 @pytest.mark.parametrize("before", [b"abc", bytes(2 * MIB)])
 def test_a_client_that_hangs_up(before: bytes) -> None:
     assert refused([before, "gone"], {"Content-Type": "video/mp4"}).status == 400
