@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= demo-study
 WORKERS ?= 2
+SLOW_MINUTES ?= 10
 TESTS ?= tests
 
 BIN := $(VENV)/bin
@@ -32,7 +33,8 @@ layers: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--slow-minutes $(SLOW_MINUTES) $(TESTS)
 
 quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(TESTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,22 @@ from emoclip_clinical.features.scores import PromptVectors, score_columns
 from emoclip_clinical.records import InterviewKey
 
 ROOT = Path(__file__).resolve().parents[1]
+BEGAN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slow-minutes", type=float, metavar="MINUTES",
+        help="begin no test marked slow after so many minutes; all of them if left out",
+    )  # fmt: skip
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--slow-minutes")
+    if minutes is None or item.get_closest_marker("slow") is None:
+        return
+    if time.monotonic() - BEGAN > 60 * minutes:
+        pytest.skip(f"the {minutes:g} minutes for slow tests are over")
 
 
 @pytest.fixture(scope="session")
