@@ -1,6 +1,11 @@
 """Repeated visits: a mixed model, correlation between and within subjects, change scores.
 
-Here the prediction of a visit is the mean over repeats of its out-of-fold predictions.
+The prediction of a visit is the mean over repeats of its out-of-fold predictions; the correlation
+between subjects is the mean over repeats, as pooled r is.
+
+Out-of-fold predictions of a model that has learnt nothing fall where the ratings rise: they are
+means of the others' ratings. Visits of one subject share the others, so that this touches what lies
+between subjects and not what lies within them. Below zero neither p nor interval means anything.
 """
 
 from __future__ import annotations
@@ -26,6 +31,11 @@ from emoclip_clinical.regression.subject_sums import subject_numbers
 MINIMUM_REPEATED = 5
 """Fewer subjects with several visits than this give no analysis."""
 
+_BELOW_ZERO = (
+    "below zero, where out-of-fold predictions of a model that has learnt nothing lie by "
+    "construction; no p and no interval, the permutation test answers"
+)
+
 
 @dataclass(frozen=True)
 class MixedModel:
@@ -41,7 +51,6 @@ class MixedModel:
         Scale points.
     subject_variance, residual_variance : float
         Squared scale points.
-    converged : bool
     """
 
     slope: float
@@ -52,7 +61,6 @@ class MixedModel:
     intercept: float
     subject_variance: float
     residual_variance: float
-    converged: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Correlated:
 
     r: float
     degrees_of_freedom: int
-    p: float
+    p: float | None
     low: float | None
     high: float | None
 
@@ -101,7 +109,7 @@ class RepeatedVisits:
         Subjects, those with several visits, and visits.
     mixed_model : MixedModel or None
     between : Correlated or None
-        Of subjects' mean ratings and mean predictions, each subject once.
+        Of subjects' mean ratings and mean predictions, each subject once; mean over repeats.
     within : Correlated or None
         Repeated-measures correlation.
     change : Change or None
@@ -151,8 +159,13 @@ def analyse_visits(
     if enough:
         model, messages = mixed_model(cv.observed, predicted, subjects, confidence=confidence)
         found += messages
-    means = [np.bincount(subjects, weights=v) / count for v in (cv.observed, predicted)]
-    between = _plain(means[0], means[1], confidence) if enough else None
+    if model is not None and model.slope < 0:
+        found.append(f"mixed model: {_BELOW_ZERO}")
+        model = None
+    between = _between(cv, subjects, confidence) if enough else None
+    if between is not None and between.r < 0:
+        found.append(f"between participants: {_BELOW_ZERO}")
+        between = replace(between, p=None, low=None, high=None)
     within = repeated_correlation(cv.observed, predicted, subjects, confidence=confidence)
     if enough and within is None:
         found.append("the correlation within subjects is not defined: nobody changes")
@@ -210,7 +223,7 @@ def mixed_model(
     Returns
     -------
     MixedModel or None
-        None where the fit failed.
+        None where the fit failed or did not converge.
     list of str
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
@@ -223,6 +236,8 @@ def mixed_model(
         except np.linalg.LinAlgError as error:
             return None, [f"mixed model: could not be fitted ({error})"]
     messages = sorted({f"mixed model: {str(w.message).splitlines()[0]}" for w in caught})
+    if not fit.converged:
+        return None, ["mixed model: it did not converge"]
     numbers = [float(fit.fe_params[1]), float(fit.bse_fe[1])]
     if not np.isfinite(numbers).all():
         return None, [*messages, "mixed model: the standard error is not defined"]
@@ -237,7 +252,6 @@ def mixed_model(
         intercept=float(fit.fe_params[0]),
         subject_variance=float(np.asarray(fit.cov_re)[0, 0]),
         residual_variance=float(fit.scale),
-        converged=bool(fit.converged),
     )
     return model, messages
 
@@ -272,9 +286,16 @@ def repeated_correlation(
     return _correlated(r, degrees, confidence)
 
 
-def _plain(x: np.ndarray, y: np.ndarray, confidence: float) -> Correlated | None:
-    r = pearson_r(x, y, np.ones(len(x)))
-    return None if r is None else _correlated(r, len(x) - 2, confidence)
+def _between(cv: CrossValidation, subjects: np.ndarray, confidence: float) -> Correlated | None:
+    count = np.bincount(subjects)
+    observed, *predicted = (
+        np.bincount(subjects, weights=values) / count for values in (cv.observed, *cv.predicted)
+    )
+    found = [pearson_r(observed, p, np.ones(len(count))) for p in predicted]
+    defined = [r for r in found if r is not None]
+    if len(defined) < len(found):
+        return None
+    return _correlated(float(np.mean(defined)), len(count) - 2, confidence)
 
 
 def _correlated(r: float, degrees: int, confidence: float) -> Correlated:

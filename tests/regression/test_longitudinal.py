@@ -10,6 +10,7 @@ import pingouin
 import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
 
 from emoclip_clinical.records import CrossValidation
 from emoclip_clinical.regression.longitudinal import (
@@ -84,18 +85,59 @@ def test_mixed_model_equals_statsmodels_by_hand(seed: int) -> None:
     assert [made.slope_low, made.slope_high] == pytest.approx(list(fit.conf_int().loc["estimate"]))
     assert made.subject_variance == pytest.approx(fit.cov_re.iloc[0, 0])
     assert made.residual_variance == pytest.approx(fit.scale)
-    assert made.converged
 
 
 def test_between_subjects_each_counts_once() -> None:
     cv = visits()
     made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0)
-    means = frame(cv).groupby("participant_id")[["rating", "estimate"]].mean()
-    wanted = stats.pearsonr(means["rating"], means["estimate"])
-    interval = wanted.confidence_interval(0.95)
-    assert made.between.r == pytest.approx(wanted.statistic)
-    assert made.between.p == pytest.approx(wanted.pvalue)
-    assert (made.between.low, made.between.high) == pytest.approx((interval.low, interval.high))
+    found = []
+    for repeat in cv.predicted:
+        table = cv.keys.assign(rating=cv.observed, estimate=repeat)
+        means = table.groupby("participant_id")[["rating", "estimate"]].mean()
+        found.append(stats.pearsonr(means["rating"], means["estimate"]).statistic)
+    r, n = np.mean(found), len(means)
+    assert made.between.r == pytest.approx(r)
+    assert made.between.p == pytest.approx(2 * stats.t.sf(r * np.sqrt((n - 2) / (1 - r**2)), n - 2))
+    half = stats.norm.ppf(0.975) / np.sqrt(n - 3)
+    ends = np.tanh([np.arctanh(r) - half, np.arctanh(r) + half])
+    assert (made.between.low, made.between.high) == pytest.approx(tuple(ends))
+
+
+def test_what_has_learnt_nothing_is_not_called_an_inverse_relation() -> None:
+    cv = visits()
+    subject = np.unique(cv.keys["participant_id"], return_inverse=True)[1]
+    folds = np.stack([np.random.default_rng(k).permutation(30)[subject] % 5 for k in range(20)])
+    others = np.empty(folds.shape)
+    for repeat, fold in zip(others, folds, strict=True):
+        for k in range(5):
+            repeat[fold == k] = cv.observed[fold != k].mean()
+    others += np.random.default_rng(0).normal(0, 0.01, folds.shape)
+    nothing = replace(cv, predicted=others, baseline=others, fold=folds)
+    made = analyse_visits(nothing, resamples=0, confidence=0.95, seed=0)
+    # By hand, this would be a strong correlation with a p below 1e-6.
+    table = frame(nothing).groupby("participant_id")[["rating", "estimate"]].mean()
+    by_hand = stats.pearsonr(table["rating"], table["estimate"])
+    assert by_hand.statistic < -0.8
+    assert by_hand.pvalue < 1e-6
+    assert by_hand.statistic < made.between.r < 0
+    assert (made.between.p, made.between.low, made.between.high) == (None, None, None)
+    assert made.mixed_model is None
+    assert sum("no p and no interval" in w for w in made.warnings) == 2
+
+
+def test_a_fit_that_does_not_converge_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = MixedLM.fit
+
+    def unfinished(model: MixedLM, **settings: object) -> object:
+        made = fit(model, **settings)
+        made.converged = False
+        return made
+
+    assert analyse_visits(visits(), resamples=0, confidence=0.95, seed=0).mixed_model is not None
+    monkeypatch.setattr(MixedLM, "fit", unfinished)
+    made = analyse_visits(visits(), resamples=0, confidence=0.95, seed=0)
+    assert made.mixed_model is None
+    assert "mixed model: it did not converge" in made.warnings
 
 
 def test_change_is_from_the_first_to_the_last_visit() -> None:
