@@ -31,7 +31,7 @@ from emoclip_clinical.regression.inference import (
     exchange,
     permuted_ratings,
 )
-from emoclip_clinical.regression.models.base import Rows
+from emoclip_clinical.regression.models.base import Rows, learns_together
 from emoclip_clinical.regression.models.catalogue import CATALOGUE, SegmentModels, make_model
 from emoclip_clinical.regression.resampling import no_interval
 
@@ -78,7 +78,9 @@ def estimate(
     exchangeable = exchange(design.subjects, design.keys["session_id"].tolist(), strata=sites)
     testable = exchangeable.n_exchangeable >= MINIMUM_EXCHANGEABLE
     n_permutations = config.permutations if testable else 0
-    permuted = permuted_ratings(design.y, exchange=exchangeable, n=n_permutations, seed=seed)
+    permuted = permuted_ratings(
+        _ratings(design), exchange=exchangeable, n=n_permutations, seed=seed
+    )
     rows = Rows(design.X, confounds, design.subjects, design.weights, bags)
     made = _run(design, permuted, config.model, rows, config, seed, sites, segment_models, progress)
     beside = {
@@ -122,7 +124,17 @@ def _run(
     model = make_model(name, config=config, segment_models=segment_models)
     pipeline = Pipeline(model, rows, config, seed, sites)
     title = CATALOGUE[name].title
-    return cross(design, permuted, pipeline=pipeline, name=title, progress=progress)
+    ratings = _ratings(design)
+    if not learns_together(model) and ratings.ndim > 1:
+        ratings, permuted = ratings[:, 0], permuted[..., 0]
+    return cross(design, ratings, permuted, pipeline=pipeline, name=title, progress=progress)
+
+
+def _ratings(design: Design) -> np.ndarray:
+    """Return the target's ratings, before those of other targets that are learnt with it."""
+    if design.others is None:
+        return design.y
+    return np.column_stack([design.y, design.others.to_numpy(dtype=np.float64)])
 
 
 def _intervals(

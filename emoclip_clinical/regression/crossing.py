@@ -100,15 +100,21 @@ class Pipeline:
         """Whether training sets are fitted in blocks: those of ridge, on folds that see ratings."""
         return isinstance(self.model, RidgeModel) and sees_ratings(self.config.cv)
 
-    def pooled_r(self, y: np.ndarray) -> float:
-        """Return the mean over repeats of the pooled r of one vector, with folds of its own."""
+    def pooled_r(self, ratings: np.ndarray) -> float:
+        """Return the mean over repeats of the pooled r of one vector, with folds of its own.
+
+        Parameters
+        ----------
+        ratings : ndarray of shape (n_visits,) or (n_visits, n_outputs)
+        """
         if self.stacks:
-            return float(self.pooled_rs(y[np.newaxis])[0])
+            return float(self.pooled_rs(ratings[np.newaxis])[0])
+        y = ratings if ratings.ndim == 1 else ratings[:, 0]
         with threadpool_limits(limits=1):
             folds = self.folds(y)
             predicted = np.empty((1, *folds.number.shape))
             for repeat in range(len(folds.number)):
-                for _, test, made in self.fits(y[:, np.newaxis], folds, repeat):
+                for _, test, made in self.fits(ratings[:, np.newaxis], folds, repeat):
                     predicted[0, repeat, test] = made.predicted[:, 0]
         return float(self._correlations(y[np.newaxis], predicted)[0])
 
@@ -119,7 +125,7 @@ class Pipeline:
 
         Parameters
         ----------
-        vectors : ndarray of shape (n_vectors, n_visits)
+        vectors : ndarray of shape (n_vectors, n_visits) or (n_vectors, n_visits, n_outputs)
         jobs : int
             Number of processes; results do not depend on it.
         done : callable, optional
@@ -159,14 +165,22 @@ class Pipeline:
 
 
 def cross(
-    design: Design, permuted: np.ndarray, *, pipeline: Pipeline, name: str, progress: Progress
+    design: Design,
+    ratings: np.ndarray,
+    permuted: np.ndarray,
+    *,
+    pipeline: Pipeline,
+    name: str,
+    progress: Progress,
 ) -> Crossed:
     """Cross-validate the ratings of a design, and permuted ones through the same pipeline.
 
     Parameters
     ----------
     design : Design
-    permuted : ndarray of shape (n_visits, n_permutations)
+    ratings : ndarray of shape (n_visits,) or (n_visits, n_outputs)
+        The target's, and those of the targets that the model learns with it.
+    permuted : ndarray of shape (n_visits, n_permutations) or with n_outputs behind
     pipeline : Pipeline
     name : str
         What progress calls the model.
@@ -179,7 +193,7 @@ def cross(
     started = time.perf_counter()
     # Small matrices: threads would wait for each other, and could change the last bits.
     with threadpool_limits(limits=1):
-        made = _observed(design, permuted if together else none, pipeline, progress)
+        made = _observed(design, ratings, permuted if together else none, pipeline, progress)
     if together or not permuted.shape[1]:
         return made
     seconds = time.perf_counter() - started
@@ -188,15 +202,19 @@ def cross(
 
 
 def _observed(
-    design: Design, permuted: np.ndarray, pipeline: Pipeline, progress: Progress
+    design: Design,
+    ratings: np.ndarray,
+    permuted: np.ndarray,
+    pipeline: Pipeline,
+    progress: Progress,
 ) -> Crossed:
-    Y = np.column_stack([design.y, permuted])
+    Y = np.concatenate([ratings[:, np.newaxis], permuted], axis=1)
     folds = pipeline.folds(design.y)
     predicted, baseline = np.empty(folds.number.shape), np.empty(folds.number.shape)
     total = np.zeros(permuted.shape[1])
     fitted: list[FoldResult] = []
     for repeat in range(len(folds.number)):
-        out = np.empty_like(Y)
+        out = np.empty(Y.shape[:2])
         for train, test, made in pipeline.fits(Y, folds, repeat):
             out[test] = made.predicted
             baseline[repeat, test] = np.average(design.y[train], weights=design.weights[train])
@@ -234,7 +252,7 @@ def _permutations(
 ) -> np.ndarray:
     n, jobs = permuted.shape[1], pipeline.config.jobs
     # In order of memory, as they arrive in other processes: the last bits depend on it.
-    vectors = np.ascontiguousarray(permuted.T)
+    vectors = np.ascontiguousarray(np.moveaxis(permuted, 1, 0))
     if pipeline.stacks:
         started = time.perf_counter()
         pipeline.pooled_r(vectors[0])

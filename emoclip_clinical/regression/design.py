@@ -63,6 +63,9 @@ class Design:
     per_rater : DataFrame or None
         ``participant_id, session_id, rater_id, value``: each rater's own score of the visits of the
         analysis; None where no rater is named.
+    others : DataFrame of shape (n_rows, n_others) or None
+        Ratings of other targets of the same rows in scale points, NaN where missing: models that
+        learn several targets at once learn from them in training folds. None: from no others.
     """
 
     target: str
@@ -83,6 +86,7 @@ class Design:
     prorated: np.ndarray | None = None
     rater_ids: tuple[str, ...] | None = None
     per_rater: pd.DataFrame | None = None
+    others: pd.DataFrame | None = None
 
     @property
     def n_subjects(self) -> int:

@@ -88,9 +88,14 @@ def exchange(
 def permuted_ratings(y: np.ndarray, *, exchange: Exchange, n: int, seed: int) -> np.ndarray:
     """Return n copies of the ratings in which exchangeable subjects swapped their whole vectors.
 
+    Parameters
+    ----------
+    y : ndarray of shape (n_visits,) or (n_visits, n_outputs)
+        Several ratings of a visit stay together.
+
     Returns
     -------
-    ndarray of shape (n_visits, n)
+    ndarray of shape (n_visits, n) or (n_visits, n, n_outputs)
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PERMUTATION,)))
     permuted = np.repeat(y[:, np.newaxis], n, axis=1)

@@ -186,6 +186,7 @@ def subset(design: Design, rows: np.ndarray) -> Design:
         subjects=subjects,
         weights=1.0 / np.bincount(subjects)[subjects],
         covariates=design.covariates.iloc[places].reset_index(drop=True),
+        others=None if design.others is None else design.others.iloc[places].reset_index(drop=True),
     )
 
 

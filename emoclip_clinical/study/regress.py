@@ -13,6 +13,7 @@ from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.joint import learnt_together
 from emoclip_clinical.regression.models.final import not_saved_reason
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 from emoclip_clinical.regression.results import write_results
@@ -127,6 +128,8 @@ def run_regress(
     people = check_people(designs, features=table)
     warned = people_warnings(people)
     designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
+    if protocol.segment_models.joint and reads_segments(config):
+        designs = learnt_together(designs)
     inputs = [segment_inputs(study, features, design) for design in designs]
     estimates = adjust_family(
         [

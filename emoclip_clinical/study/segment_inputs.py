@@ -113,6 +113,8 @@ def segment_models(study: Study) -> dict[ModelName, Model]:
     config = study.protocol.segment_models
     candidates = tuple({"epochs": float(n)} for n in config.epochs)
     return {
-        "mlp_probe": BagModel(candidates, make_mlp_probe(config)),
-        "attention_pooling": BagModel(candidates, make_attention_pooling(config)),
+        "mlp_probe": BagModel(candidates, make_mlp_probe(config), joint=config.joint),
+        "attention_pooling": BagModel(
+            candidates, make_attention_pooling(config), joint=config.joint
+        ),
     }

@@ -48,7 +48,7 @@ def test_bags_are_taken_visit_by_visit():
 def test_losses_by_formula():
     rng = np.random.default_rng(1)
     x, y, w = rng.normal(size=12), rng.normal(size=12), rng.uniform(0.2, 1, 12)
-    tensors = [torch.tensor(v[:, None]) for v in (x, y)] + [torch.tensor(w)]
+    tensors = [torch.tensor(v[:, None]) for v in (x, y, w)]
     rmse = np.sqrt(np.average((x - y) ** 2, weights=w))
     assert float(root_mean_squared_error(*tensors)) == pytest.approx(rmse, abs=1e-6)
     assert float(concordance_loss(*tensors)) == pytest.approx(1 - ccc(y, x, w), abs=1e-6)
@@ -118,6 +118,49 @@ def test_several_ratings_at_once():
     predicted = model.predict(bags)
     assert predicted.shape == (30, 2)
     assert np.corrcoef(predicted[:, 1], both[:, 1])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("loss", [root_mean_squared_error, concordance_loss])
+def test_what_is_not_rated_has_no_share_in_the_loss(loss):
+    rng = np.random.default_rng(3)
+    predicted, wanted = torch.tensor(rng.normal(size=(2, 9, 3)))
+    weight = torch.tensor(rng.uniform(0.2, 1, size=(9, 3)))
+    weight[:4, 1], weight[:, 2] = 0, 0
+    moving = predicted.clone().requires_grad_()
+    found = loss(moving, wanted, weight)
+    # By output, over its own rows; nothing is known of the third, whose part is a constant.
+    alone = [
+        float(loss(predicted[rows, k, None], wanted[rows, k, None], weight[rows, k, None]))
+        for k, rows in ((0, slice(None)), (1, slice(4, None)))
+    ]
+    constant = {root_mean_squared_error: 1e-4, concordance_loss: 1.0}[loss]
+    assert found.item() == pytest.approx(np.mean([*alone, constant]), abs=1e-9)
+    found.backward()
+    assert (moving.grad[weight == 0] == 0).all()
+    assert (moving.grad[weight > 0] != 0).all()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(
+    "config", [{}, {"loss": "ccc"}, {"relational_weight": 0.5}], ids=["rmse", "ccc", "relational"]
+)
+def test_missing_ratings_of_another_target_teach_nothing(name, config):
+    make = MAKERS[name](SMALL.model_copy(update=config))
+    bags, y = cohort()
+    other = np.where(np.arange(30) % 3 == 0, np.nan, 100 - 3 * y)
+    both, never = np.column_stack([y, other]), np.column_stack([y, np.full(30, np.nan)])
+    new, wanted = cohort(seed=5)
+    weight = np.linspace(0.5, 1, 30)
+    for ratings in (both, never):
+        model = make({"epochs": 60}, 0).fit(bags, ratings, weight=weight)
+        predicted = model.predict(new)
+        assert np.isfinite(predicted).all()
+        # What relates visits to each other takes complete ones only: none of `never`.
+        assert np.corrcoef(predicted[:, 0], wanted)[0, 1] > 0.8
+        assert model.centre_[0] == pytest.approx(np.average(y, weights=weight))
+    known = ~np.isnan(other)
+    centre = make({"epochs": 1}, 0).fit(bags, both, weight=weight).centre_[1]
+    assert centre == pytest.approx(np.average(other[known], weights=weight[known]))
 
 
 def test_a_segment_prediction_is_averaged_over_its_visit():

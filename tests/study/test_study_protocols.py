@@ -102,6 +102,9 @@ def test_it_runs(
     if name == "ness_paper":
         assert first["cv"]["scheme"] == "leave_one_subject_out"
         assert (first["model"], first["cv"]["folds"]) == ("mlp_probe", 12)
+        assert [r["settings"]["learnt_with"] for r in records] == [["cains.exp"], ["panss.N1"]]
+        report = (study / "results/N1/report.html").read_text()
+        assert "One network learnt cains.exp with it" in report
         assert any("leave-one-subject-out pulls" in w for w in first["warnings"])
         origin = json.loads((study / "results/N1/provenance.json").read_text())
         assert origin["protocol"]["regression"]["published"][0]["value"] == 0.85

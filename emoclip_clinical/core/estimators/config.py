@@ -26,6 +26,11 @@ class SegmentModelConfig(BaseModel):
         ge=0,
         description="Weight of the relational loss (arXiv 2207.05577) beside it; 0 leaves it out.",
     )
+    joint: bool = Field(
+        default=False,
+        description="Whether one network learns all targets of the protocol, an output each; "
+        "ratings of other targets that are missing are left out of its loss.",
+    )
     epochs: tuple[int, ...] = Field(
         default=(10, 30), min_length=1, description="Epochs that inner folds choose from."
     )

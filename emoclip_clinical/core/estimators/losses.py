@@ -1,4 +1,4 @@
-"""Losses of regression over a batch of weighted rows."""
+"""Losses of regression over a batch of weighted rows; a weight of 0 stands for no rating."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def root_mean_squared_error(predicted: Tensor, wanted: Tensor, weight: Tensor) -
     Parameters
     ----------
     predicted, wanted : Tensor of shape (n_rows, n_outputs)
-    weight : Tensor of shape (n_rows,)
+    weight : Tensor of shape (n_rows, n_outputs)
     """
-    share = (weight / weight.sum())[:, None]
+    share = _shares(weight)
     return ((share * (predicted - wanted) ** 2).sum(dim=0) + SMALLEST).sqrt().mean()
 
 
@@ -26,13 +26,19 @@ def concordance_loss(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tenso
     Parameters
     ----------
     predicted, wanted : Tensor of shape (n_rows, n_outputs)
-    weight : Tensor of shape (n_rows,)
+    weight : Tensor of shape (n_rows, n_outputs)
     """
-    share = (weight / weight.sum())[:, None]
+    share = _shares(weight)
     means = [(share * v).sum(dim=0) for v in (predicted, wanted)]
     x, y = predicted - means[0], wanted - means[1]
     spread = (share * (x**2 + y**2)).sum(dim=0) + (means[0] - means[1]) ** 2
     return (1 - 2 * (share * x * y).sum(dim=0) / (spread + SMALLEST)).mean()
+
+
+def _shares(weight: Tensor) -> Tensor:
+    """Return weights that sum to 1 for each output; to 0 where the batch has no rating of it."""
+    total = weight.sum(dim=0)
+    return weight / torch.where(total > 0, total, 1.0)
 
 
 def relational_loss(hidden: Tensor, wanted: Tensor) -> Tensor:

@@ -91,21 +91,26 @@ class BagRegressor:
         ----------
         bags : SegmentBags
         y : ndarray of shape (n_visits,) or (n_visits, n_outputs)
-            Scale points.
+            Scale points; NaN where one of several ratings is missing, which then teaches nothing.
         weight : ndarray of shape (n_visits,), above 0
         """
         self.is_single_ = y.ndim == 1
         ratings = y.reshape(len(y), -1)
-        self.centre_ = np.average(ratings, axis=0, weights=weight)
-        spread = np.sqrt(np.average((ratings - self.centre_) ** 2, axis=0, weights=weight))
+        known = ~np.isnan(ratings)
+        share = known * weight[:, np.newaxis]
+        share = share / np.where(known.any(axis=0), share.sum(axis=0), 1.0)
+        self.centre_ = (share * np.nan_to_num(ratings)).sum(axis=0)
+        deviation = np.where(known, ratings - self.centre_, 0.0)
+        spread = np.sqrt((share * deviation**2).sum(axis=0))
         self.spread_ = np.where(spread > 0, spread, 1.0)
         self.mean_ = bags.values.mean(axis=0)
         self.scale_ = float((bags.values - self.mean_).std()) or 1.0
-        wanted = torch.from_numpy((ratings - self.centre_) / self.spread_).float()
+        wanted = torch.from_numpy(deviation / self.spread_).float()
+        weights = torch.from_numpy(known * weight[:, np.newaxis]).float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network_ = self.network(bags.values.shape[1], ratings.shape[1])
-            self._train(bags, wanted, torch.from_numpy(weight).float())
+            self._train(bags, wanted, weights)
         return self
 
     def predict(self, bags: SegmentBags) -> np.ndarray:
@@ -140,10 +145,12 @@ class BagRegressor:
         made = self.network_(*self._inputs(bags, visits))
         # Each visit weighs the same, however many rows it has.
         rows = torch.bincount(made.visit, minlength=len(visits))
-        of_rows = (weight / rows)[made.visit]
+        of_rows = (weight / rows[:, None])[made.visit]
         loss = LOSSES[self.config.loss](made.predicted, wanted[made.visit], of_rows)
         if self.config.relational_weight:
-            loss = loss + self.config.relational_weight * relational_loss(made.hidden, wanted)
+            full = (weight > 0).all(dim=1)
+            relations = relational_loss(made.hidden[full], wanted[full])
+            loss = loss + self.config.relational_weight * relations
         return loss
 
     def _inputs(self, bags: SegmentBags, visits: np.ndarray) -> tuple[Tensor, Tensor, int]:

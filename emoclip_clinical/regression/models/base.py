@@ -87,6 +87,8 @@ class Model(Protocol):
         Parameters
         ----------
         Y : ndarray of shape (n_visits, n_vectors)
+            Or, where `learns_together`, (n_visits, n_vectors, n_outputs) with the target first
+            and NaN where the rating of another target is missing.
         rows : Rows
         train, test : ndarray of int
         inner : ndarray of int, shape (n_train,)
@@ -95,6 +97,11 @@ class Model(Protocol):
             Of whatever is random in the fitting.
         """
         ...
+
+
+def learns_together(model: Model) -> bool:
+    """Say whether a model learns from the ratings of other targets, too."""
+    return bool(getattr(model, "joint", False))
 
 
 def prepared(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

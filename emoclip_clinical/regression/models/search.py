@@ -37,11 +37,11 @@ class BagRegressor(Protocol):
     """A model of the segments of each visit, with given hyper-parameters."""
 
     def fit(self, bags: SegmentBags, y: np.ndarray, *, weight: np.ndarray) -> BagRegressor:
-        """Fit to visits and their ratings, of shape (n_visits,)."""
+        """Fit to visits and their ratings, of shape (n_visits,) or (n_visits, n_outputs)."""
         ...
 
     def predict(self, bags: SegmentBags) -> np.ndarray:
-        """Return predictions of shape (n_visits,), in scale points."""
+        """Return predictions in scale points, of the shape that the ratings had."""
         ...
 
 
@@ -117,10 +117,14 @@ class BagModel:
         Hyper-parameters; of equal ones the first wins.
     make : callable
         ``make(candidate, seed)`` returns an unfitted `BagRegressor`.
+    joint : bool
+        Whether rating vectors come with those of other targets, (n_visits, n_vectors, n_outputs)
+        with the target first, which are learnt together. Only the target's own error tunes.
     """
 
     candidates: tuple[Candidate, ...]
     make: Callable[[Candidate, int], BagRegressor]
+    joint: bool = False
     shares: bool = False
 
     def fit_fold(
@@ -142,7 +146,7 @@ class BagModel:
             candidate = self._tuned(y, rows, rows.bags, train, inner, seed)
             model = self.make(candidate, seed)
             model.fit(rows.bags.take(train), y[train], weight=rows.weights[train])
-            predicted[:, column] = model.predict(rows.bags.take(test))
+            predicted[:, column] = _of_target(model.predict(rows.bags.take(test)))
             chosen.append(candidate)
         return FoldResult(predicted=predicted, chosen=chosen[0])
 
@@ -162,5 +166,11 @@ class BagModel:
             for index, candidate in enumerate(self.candidates):
                 model = self.make(candidate, seed)
                 model.fit(bags.take(fit), y[fit], weight=rows.weights[fit])
-                error[index] += share @ (model.predict(bags.take(held_out)) - y[held_out]) ** 2
+                residual = model.predict(bags.take(held_out)) - y[held_out]
+                error[index] += share @ _of_target(residual) ** 2
         return self.candidates[int(np.argmin(error))]
+
+
+def _of_target(values: np.ndarray) -> np.ndarray:
+    """Return the first output of several."""
+    return values if values.ndim == 1 else values[:, 0]

@@ -142,12 +142,19 @@ def _model(record: Record) -> str:
     names = listed(cv["confounds_removed"])
     removed = f" {names} were regressed out of the features in each training fold." if names else ""
     sites = f", spread over the column {cv['site']}" if cv["site"] else ""
+    others = record["settings"].get("learnt_with") if info.needs_segments else None
+    joint = (
+        f" One network learnt {listed(others)} with it, an output each; whole sets of ratings were "
+        "permuted together."
+        if others
+        else ""
+    )
     return (
         f"Ratings were estimated by {info.title} on {what} ({info.description}) in "
         f"{SCHEMES[cv['scheme']]} cross-validation ({cv['folds']} folds, {cv['repeats']} "
         f"repetitions{sites}), participants never on both sides of a split. Hyper-parameters were "
         f"chosen in {record['settings']['inner_folds']} inner folds of the training participants; "
-        f"everything that learns from data was fitted inside the training folds.{removed}"
+        f"everything that learns from data was fitted inside the training folds.{removed}{joint}"
     )
 
 
