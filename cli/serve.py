@@ -39,8 +39,13 @@ def command(
     ] = [],  # noqa: B006
     device: DeviceOption = "auto",
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16, or int8 on a CPU.")
-    ] = "float32",
+        str,
+        typer.Option(
+            "--precision",
+            help="float32, bfloat16, int8 (on a CPU), or auto: as the study's protocol says, else "
+            "as the estimators' features were made, else float32.",
+        ),
+    ] = "auto",
     tls_certificate: Annotated[
         Path | None, typer.Option("--tls-certificate", help="A PEM file; goes with --tls-key.")
     ] = None,

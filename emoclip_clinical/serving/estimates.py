@@ -88,6 +88,38 @@ class ServedEstimator:
             )
 
 
+def load_estimators(folders: Sequence[Path]) -> tuple[FinalEstimator, ...]:
+    """Read estimators that `regress` wrote.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        ``results/<target>/estimator`` each.
+
+    Raises
+    ------
+    InputError
+        With the faults of all of them; see `load_estimator`.
+    """
+    fitted: list[FinalEstimator] = []
+    faults: list[str] = []
+    for folder in folders:
+        try:
+            fitted.append(load_estimator(folder))
+        except InputError as error:
+            faults += [f"estimator {folder}: {fault}" for fault in error.faults]
+    if faults:
+        raise InputError(faults)
+    return tuple(fitted)
+
+
+def features_precision(fitted: FinalEstimator) -> str | None:
+    """Return what the image tower computed with for the features of an estimator; None: unknown."""
+    model = fitted.source.get("model")
+    found = model.get("precision") if isinstance(model, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
 class ServedEstimators:
     """Fitted estimators by target.
 
@@ -133,39 +165,6 @@ class ServedEstimators:
             for target, one in self._served.items()
             for why in one.differences
         )
-
-    @classmethod
-    def load(
-        cls,
-        folders: Sequence[Path],
-        *,
-        model: Mapping[str, object],
-        videos: VideoFeatures,
-    ) -> ServedEstimators:
-        """Read estimators that `regress` wrote.
-
-        Parameters
-        ----------
-        folders : sequence of Path
-            ``results/<target>/estimator`` each.
-        model, videos
-            As for the class.
-
-        Raises
-        ------
-        InputError
-            With the faults of all of them; see `load_estimator`.
-        """
-        fitted: list[FinalEstimator] = []
-        faults: list[str] = []
-        for folder in folders:
-            try:
-                fitted.append(load_estimator(folder))
-            except InputError as error:
-                faults += [f"estimator {folder}: {fault}" for fault in error.faults]
-        if faults:
-            raise InputError(faults)
-        return cls(fitted, model=model, videos=videos)
 
     def describe(self) -> list[dict[str, object]]:
         """Return what a client may know of each."""

@@ -78,8 +78,11 @@ class ServerPlan:
         Those that videos are scored with, and those that a request may name besides.
     config : ServingConfig
         Limits.
-    device, precision : str
+    device : str
         See `load_model`.
+    precision : str
+        As for `load_model`, or ``auto``: what the extraction settings name, else what the
+        estimators' features were made with, else ``float32``.
     """
 
     address: Address
@@ -90,7 +93,7 @@ class ServerPlan:
     other_prompts: tuple[PromptSet, ...]
     config: ServingConfig
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
 
 
 def checked_tokens(address: Address) -> Tokens | None:

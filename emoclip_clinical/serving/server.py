@@ -19,11 +19,16 @@ import uvicorn
 
 from emoclip_clinical.core.checkpoint import load_checkpoint
 from emoclip_clinical.core.embedder import Embedder
+from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.connections import connections, unsent_bytes
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
-from emoclip_clinical.serving.estimates import ServedEstimators
+from emoclip_clinical.serving.estimates import (
+    ServedEstimators,
+    features_precision,
+    load_estimators,
+)
 from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
@@ -113,15 +118,16 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
         If something can not be loaded.
     """
     config, metrics = plan.config, Metrics()
+    fitted = load_estimators(plan.estimators)
     embedder = Embedder(
         load_checkpoint(plan.model_folder),
         device=plan.device,
-        precision=plan.precision,
+        precision=_precision(plan, fitted),
         batch_frames=max(config.max_batch_frames, config.max_batch_texts),
     )
     model = ServedModel(embedder, config=config, log=metrics)
     prompts = LoadedPrompts(model, own=plan.own_prompts, others=plan.other_prompts)
-    estimators = _estimators(plan, model)
+    estimators = _served(fitted, plan, model)
     with ExitStack() as parts:
         parts.enter_context(model)
         reader = VideoReader(model, config=config)
@@ -151,11 +157,24 @@ def _watch_work(door: Door) -> None:
     metrics.watch("unread_jobs", "Jobs whose result nobody has read.", lambda: jobs.unread)
 
 
-def _estimators(plan: ServerPlan, model: ServedModel) -> ServedEstimators | None:
-    if not plan.estimators:
+def _served(
+    fitted: Sequence[FinalEstimator], plan: ServerPlan, model: ServedModel
+) -> ServedEstimators | None:
+    if not fitted:
         return None
     videos = video_features(model.embedder, extraction=plan.extraction, prompts=plan.own_prompts)
-    return ServedEstimators.load(plan.estimators, model=model.about, videos=videos)
+    return ServedEstimators(fitted, model=model.about, videos=videos)
+
+
+def _precision(plan: ServerPlan, fitted: Sequence[FinalEstimator]) -> str:
+    """Return what the image tower computes with: what the estimators' features were made with."""
+    if plan.precision != "auto":
+        return plan.precision
+    if plan.extraction.precision != "auto":
+        return plan.extraction.precision
+    made_with = {p for one in fitted if (p := features_precision(one)) is not None}
+    # Where they differ, videos are refused for some whatever is taken, with a warning.
+    return made_with.pop() if len(made_with) == 1 else "float32"
 
 
 class DoorServer(uvicorn.Server):

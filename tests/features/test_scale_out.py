@@ -235,7 +235,8 @@ class TestPrecision:
 
     def test_it_is_written_down_and_parts_never_mix(self, cohort, model_folder, tmp_path):
         video = cohort / "sub-3.mp4"
-        run(video, model_folder, tmp_path)
+        full = CONFIG.model_copy(update={"precision": "float32"})
+        run(video, model_folder, tmp_path, config=full)
         written = json.loads((tmp_path / "features.json").read_text())
         assert written["model"]["precision"] == "float32"
         exact = np.stack(pd.read_parquet(tmp_path / "embeddings.parquet")["embedding"])

@@ -33,13 +33,19 @@ from emoclip_clinical.regression.estimator_files import save_estimator
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.serving.answers import written
 from emoclip_clinical.serving.app import make_app
+from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.door import Door
-from emoclip_clinical.serving.estimates import SCHEMA, ServedEstimators
+from emoclip_clinical.serving.estimates import SCHEMA, ServedEstimators, load_estimators
 from emoclip_clinical.serving.jobs import Jobs
+from emoclip_clinical.serving.plan import Address, ServerPlan
+from emoclip_clinical.serving.server import open_door as open_server
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 
 EXTRACTION = ExtractionConfig(
-    face="whole_frame", window_seconds=0.96, pooling=("mean", "sd", "spread", "embedding_mean")
+    face="whole_frame",
+    window_seconds=0.96,
+    pooling=("mean", "sd", "spread", "embedding_mean"),
+    precision="float32",
 )
 N_TRAINING, N_NEW = 10, 3
 URL = "/v1/estimates"
@@ -139,8 +145,8 @@ def serving(door: Door, cohort: Cohort, videos: VideoFeatures) -> Iterator[Open]
     opened: list[TestClient] = []
 
     def start(*targets: str) -> TestClient:
-        served = ServedEstimators.load(
-            [cohort.estimators[target] for target in targets],
+        served = ServedEstimators(
+            load_estimators([cohort.estimators[target] for target in targets]),
             model=door.model.about,
             videos=videos,
         )
@@ -332,7 +338,7 @@ def test_a_face_is_found_as_extract_finds_it(
     cohort = Cohort(tmp_path, tmp_path / "of_new", tmp_path / "features", tmp_path / "new",
                     {"pooled": estimator})  # fmt: skip
     videos = video_features(embedder, extraction=extraction, prompts=prompts)
-    served = ServedEstimators.load([estimator], model=door.model.about, videos=videos)
+    served = ServedEstimators(load_estimators([estimator]), model=door.model.about, videos=videos)
     parts = {"estimators": served, "extraction": extraction, "jobs": Jobs(config=door.config)}
     with TestClient(make_app(replace(door, **parts)), base_url="http://localhost") as client:
         answer = client.post(URL, content=new.read_bytes(), headers={"Content-Type": "video/x-flv"})
@@ -548,7 +554,9 @@ CELLS = st.none() | st.booleans() | st.text(max_size=4) | NUMBERS
 
 @pytest.fixture(scope="module")
 def served(cohort: Cohort, videos: VideoFeatures) -> ServedEstimators:
-    return ServedEstimators.load(list(cohort.estimators.values()), model={}, videos=videos)
+    return ServedEstimators(
+        load_estimators(list(cohort.estimators.values())), model={}, videos=videos
+    )
 
 
 @given(data=st.data())
@@ -576,7 +584,7 @@ def test_whatever_is_sent_is_estimated_or_refused(
 
 def test_estimators_that_do_not_go_together(cohort: Cohort, videos: VideoFeatures, tmp_path: Path):
     def load(*folders: Path) -> ServedEstimators:
-        return ServedEstimators.load(folders, model={}, videos=videos)
+        return ServedEstimators(load_estimators(folders), model={}, videos=videos)
 
     pooled = cohort.estimators["pooled"]
     with pytest.raises(InputError, match="two estimators are of pooled"):
@@ -590,13 +598,55 @@ def test_estimators_that_do_not_go_together(cohort: Cohort, videos: VideoFeature
     assert load(pooled, cohort.estimators["look"], cohort.estimators["patient"]).warnings == ()
 
 
+def test_a_server_computes_as_the_features_of_its_estimators_were_made(
+    cohort: Cohort, embedder: Embedder, model_folder: Path, tmp_path: Path
+) -> None:
+    half = EXTRACTION.model_copy(update={"precision": "bfloat16"})
+    prompts = load_prompt_sets(EXTRACTION.prompts)
+    extract(
+        [cohort.study / "old"],
+        embedder=embedder,
+        config=half,
+        prompt_sets=prompts,
+        output=tmp_path / "half",
+    )
+    halved = fit(tmp_path / "estimators", tmp_path / "half", target="halved")
+    full, plain = cohort.estimators["pooled"], cohort.estimators["plain"]
+
+    def served(*estimators: Path, settings: str = "auto", asked: str = "auto") -> tuple[str, int]:
+        plan = ServerPlan(
+            address=Address(port=0),
+            model_folder=model_folder,
+            estimators=estimators,
+            extraction=EXTRACTION.model_copy(update={"precision": settings}),
+            own_prompts=prompts,
+            other_prompts=(),
+            config=ServingConfig(),
+            precision=asked,
+        )
+        with open_server(plan) as opened:
+            told = () if opened.estimators is None else opened.estimators.warnings
+            about_precision = [warning for warning in told if "model.precision" in warning]
+            return opened.model.embedder.precision, len(about_precision)
+
+    assert served() == ("float32", 0)
+    assert served(full, plain) == ("float32", 0)
+    assert served(halved, plain) == ("bfloat16", 0)
+    # What was asked for counts first, then the protocol; where two differ, one is refused.
+    assert served(halved, settings="float32") == ("float32", 1)
+    assert served(halved, settings="float32", asked="bfloat16") == ("bfloat16", 0)
+    assert served(halved, full) == ("float32", 1)
+
+
 def test_every_difference_to_the_servers_videos_is_told(cohort: Cohort, embedder: Embedder) -> None:
     other = EXTRACTION.model_copy(update={"window_seconds": 2.0, "pooling": ("mean",)})
     videos = video_features(
         embedder, extraction=other, prompts=load_prompt_sets(("mafw_compounds",))
     )
-    served = ServedEstimators.load(
-        [cohort.estimators["pooled"], cohort.estimators["plain"]], model={}, videos=videos
+    served = ServedEstimators(
+        load_estimators([cohort.estimators["pooled"], cohort.estimators["plain"]]),
+        model={},
+        videos=videos,
     )
     told = [warning.split(": ", 1) for warning in served.warnings]
     assert {said for said, _ in told} == {

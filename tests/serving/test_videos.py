@@ -206,7 +206,7 @@ def compare(segments: pa.Table, vectors: pa.Table, scores, embeddings) -> None:
 def test_a_video_is_read_as_extract_reads_it(
     client: TestClient, embedder: Embedder, film: Path, tmp_path: Path, settings: dict[str, float]
 ) -> None:
-    config = ExtractionConfig(face="whole_frame", **settings)
+    config = ExtractionConfig(face="whole_frame", precision="float32", **settings)
     expected = extracted(film, embedder, tmp_path, config)
     sent = {"content": film.read_bytes(), "params": settings}
     headers = {"Content-Type": "video/mp4", "Accept": ARROW}
@@ -229,7 +229,9 @@ def test_a_face_is_found_as_extract_finds_it(
 ) -> None:
     film = tmp_path / f"sub-01{Path(name).suffix}"
     film.write_bytes((assets / "videos" / name).read_bytes())
-    expected = extracted(film, embedder, tmp_path / "features", ExtractionConfig())
+    expected = extracted(
+        film, embedder, tmp_path / "features", ExtractionConfig(precision="float32")
+    )
     sent = {"content": film.read_bytes(), "params": {"face": "detect"}}
     headers = {"Content-Type": "application/octet-stream", "Accept": ARROW}
     compare(
