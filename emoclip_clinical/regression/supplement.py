@@ -26,12 +26,12 @@ from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.audit import Audit, audit
 from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
 from emoclip_clinical.regression.comparison import Comparison, compare_models
-from emoclip_clinical.regression.config import ModelName
+from emoclip_clinical.regression.config import SITE, ModelName
 from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
-from emoclip_clinical.regression.covariate_columns import SITE
+from emoclip_clinical.regression.covariate_columns import is_left_out, with_confounds
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
-from emoclip_clinical.regression.folds import outer_folds, sees_ratings
+from emoclip_clinical.regression.folds import blind_folds, sees_ratings
 from emoclip_clinical.regression.importance import (
     Importance,
     emotion_groups,
@@ -143,18 +143,22 @@ def supplement(
     # A second rater is no second visit.
     of_visits = cv if made.design.rater_ids is None else one_row_a_visit(cv)
     visits = analyse_visits(of_visits, **resampling)
-    curve = learning_curve(made.design, config=config, seed=seed, progress=progress)
-    refits = _sensitivity(made, progress)
-    for part in (ceiling, visits, curve):
+    removed = with_confounds(made.design, config)[1]
+    curve = learning_curve(
+        made.design, confounds=removed, config=config, seed=seed, progress=progress
+    )
+    refits = _sensitivity(made, removed, progress)
+    compared = {
+        name: compare_models(cv, other, **resampling) for name, other in made.compared.items()
+    }
+    for part in (ceiling, visits, curve, *compared.values()):
         found += [] if part is None else part.warnings
     found += [e.warning for e in refits if e.warning]
     return Supplement(
         covariates=covariates,
         confounds=confounds,
         quality=_quality(made, quality, found, progress),
-        compared={
-            name: compare_models(cv, other, **resampling) for name, other in made.compared.items()
-        },
+        compared=compared,
         intervals=metric_intervals(cv, **resampling) if config.bootstrap else None,
         agreement=_agreement(cv, config.confidence),
         limits=bland_altman(cv, confidence=config.confidence),
@@ -179,7 +183,13 @@ def _confounds(
     made: Estimate, found: list[str], progress: Progress
 ) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
     named = made.config.confounds
-    names = named or tuple(_usable(made.design, COVARIATES))
+    usable = named or tuple(_usable(made.design, COVARIATES))
+    names = tuple(name for name in usable if not is_left_out(name, made.config))
+    if names != usable:
+        found.append(
+            "the site is no covariate of the baseline: of a site that is left out no training "
+            "visit tells anything"
+        )
     if not names:
         found.append(
             "no baseline of covariates: no confounds were named, and no rating column is called "
@@ -190,32 +200,27 @@ def _confounds(
         analysis = analyse_confounds(
             made.design,
             names=names,
-            fold=_blind_folds(made),
+            fold=_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
             progress=progress,
         )
     except InputError as error:
-        if named:
-            raise
         found.append(f"no baseline of covariates: {'; '.join(error.faults)}")
         return (), None
     found += analysis.warnings
     return names, analysis
 
 
-def _blind_folds(made: Estimate) -> np.ndarray:
-    """Return folds to permute ratings on: random ones where the estimate's own follow them."""
-    config = made.config
-    if not sees_ratings(config.cv):
-        return made.cross_validation.fold
-    return outer_folds(
+def _folds(made: Estimate) -> np.ndarray:
+    """Return folds that ratings may be permuted on."""
+    return blind_folds(
         made.design.subjects,
-        folds=config.folds,
-        repeats=config.repeats,
+        config=made.config,
         seed=made.seed,
-        strata=made.sites,
+        y=made.design.y,
+        sites=made.sites,
     )
 
 
@@ -248,7 +253,7 @@ def _quality(
         analysis = analyse_quality(
             made.design,
             quality=quality,
-            fold=_blind_folds(made),
+            fold=_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -327,7 +332,9 @@ def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sensitivity(made: Estimate, progress: Progress) -> tuple[Exclusion, ...]:
+def _sensitivity(
+    made: Estimate, confounds: np.ndarray, progress: Progress
+) -> tuple[Exclusion, ...]:
     sites, columns = made.sites, made.design.covariates
     if sites is None and SITE in columns and columns[SITE].notna().all():
         sites = tuple(map(str, columns[SITE].tolist()))
@@ -337,6 +344,8 @@ def _sensitivity(made: Estimate, progress: Progress) -> tuple[Exclusion, ...]:
         made.design,
         cv=made.cross_validation,
         sites=sites,
+        strata=made.sites,
+        confounds=confounds,
         config=made.config.model_copy(
             update={"repeats": min(made.config.repeats, SENSITIVITY_REPEATS)}
         ),

@@ -113,6 +113,51 @@ def test_a_planted_outlier_and_each_site_are_left_out(make_design) -> None:
     assert "only 15 subjects are left" in few[0].warning
 
 
+def only_age(make_design) -> tuple[Design, np.ndarray]:
+    """Ratings follow age, and so do the features; nothing is left without it."""
+    design = make_design(n_subjects=60, n_features=6)
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=60)
+    X = rng.normal(size=(60, 6)) + 2 * age[:, None]
+    y = np.round(20 + 5 * age + 2 * rng.normal(size=60))
+    return replace(design, X=X, y=y), age[:, None]
+
+
+def test_what_is_removed_is_removed_from_refits_too(make_design) -> None:
+    design, age = only_age(make_design)
+    sites = ["a", "b", "c"] * 20
+    found = {}
+    for name, confounds in (("raw", None), ("removed", age)):
+        made = without_each(
+            design, cv=estimated(design), sites=sites, confounds=confounds, config=QUICK, seed=0
+        )
+        curve = learning_curve(design, confounds=confounds, config=QUICK, seed=0, draws=3)
+        found[name] = [m.r for m in made if m.kind == "site"] + [p.r for p in curve.points[-2:]]
+    assert min(found["raw"]) > 0.7
+    assert max(found["removed"]) < 0.3
+
+
+def test_refits_leave_sites_out_where_the_analysis_does(make_design) -> None:
+    design = make_design(n_subjects=60, n_features=4)
+    rng = np.random.default_rng(0)
+    site = np.repeat(np.arange(4), 15)
+    # Features tell the site, whose mean rating is all that there is to find.
+    X = rng.normal(size=(60, 4)) + np.eye(4)[site] * 6
+    y = np.array([10.0, 30.0, 20.0, 40.0])[site] + np.round(rng.normal(size=60))
+    design = replace(design, X=X, y=y)
+    sites = [f"s{k}" for k in site]
+    config = QUICK.model_copy(update={"cv": "leave_one_site_out", "folds": 4})
+    cv = estimated(design)
+    made = without_each(design, cv=cv, sites=sites, strata=sites, config=config, seed=0)
+    assert [m.r < 0.5 for m in made if m.kind == "site"] == [True] * 4
+    mixed = without_each(design, cv=cv, sites=sites, config=QUICK, seed=0)
+    assert [m.r > 0.8 for m in mixed if m.kind == "site"] == [True] * 4
+    two = [s if s in ("s0", "s1") else "s1" for s in sites]
+    alone = without_each(design, cv=cv, sites=two, strata=two, config=config, seed=0)
+    assert all(m.r is None and m.warning for m in alone if m.kind == "site")
+    assert learning_curve(design, config=config, seed=0).points == ()
+
+
 def test_learning_curve_falls_towards_the_noise(make_design) -> None:
     design = make_design(n_subjects=90, n_features=8, effect=2.0)
     made = learning_curve(design, config=QUICK, seed=0, draws=6)

@@ -103,7 +103,7 @@ def curve(record: Record) -> Section | None:
         else f"It suggests about {suggested} participants: then the RMSE would lie within 5 % of "
         f"its limit, {number(found['limit_rmse'])} scale points."
     )
-    text = f"Ridge on random parts of the participants. {more}"
+    text = f"Ridge on random parts of the participants, in random folds. {more}"
     head = ("participants", "r pooled", "its spread", "RMSE", "skill")
     tables = (Table("learning_curve", head, rows),)
     return Section("curve", "Learning curve", (text,), (curve_picture(found),), tables)
