@@ -179,11 +179,14 @@ def _confounds(
     made: Estimate, found: list[str], progress: Progress
 ) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
     named = made.config.confounds
-    names = named or tuple(_usable(made.design, COVARIATES))
+    usable, unusable = _usable(made.design, COVARIATES)
+    names = named or tuple(usable)
+    if not named:
+        found += [f"no covariate of the baseline: {name!r}: {why}" for name, why in unusable]
     if not names:
         found.append(
             "no baseline of covariates: no confounds were named, and no rating column is called "
-            f"{', '.join(COVARIATES)}, with values that vary"
+            f"{', '.join(COVARIATES)}" + (" and can be used" if unusable else "")
         )
         return (), None
     try:
@@ -219,9 +222,9 @@ def _blind_folds(made: Estimate) -> np.ndarray:
     )
 
 
-def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
-    """Return the columns of these names that vary and can be encoded."""
-    usable = []
+def _usable(design: Design, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the columns of these names that can be encoded, and why the others can not."""
+    usable, unusable = [], []
     for name in map(str, design.covariates.columns):
         if name.casefold() not in wanted:
             continue
@@ -229,10 +232,12 @@ def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
             encode_covariates(
                 design.covariates, names=[name], forbidden=(*design.items, design.target)
             )
-        except InputError:
+        except InputError as error:
+            why = "; ".join(f.removeprefix(f"covariate {name!r}: ") for f in error.faults)
+            unusable.append((name, why))
             continue
         usable.append(name)
-    return usable
+    return usable, unusable
 
 
 def _quality(
@@ -315,14 +320,16 @@ def _ratings_averaged(raters: np.ndarray, weight: np.ndarray) -> float:
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     if made.config.subgroups:
         return made.config.subgroups
-    names = _usable(made.design, SUBGROUP_COLUMNS)
+    names, unusable = _usable(made.design, SUBGROUP_COLUMNS)
     site = made.config.site
+    # What a column of sites lacks is said below.
+    found += [f"no subgroups of {name!r}: {why}" for name, why in unusable if name != site]
     if site is not None and site not in names:
         if made.design.covariates[site].nunique() <= MAXIMUM_LEVELS:
             names.append(site)
         else:
             found.append(f"no subgroups of {site!r}: more than {MAXIMUM_LEVELS} sites")
-    if not names:
+    if not names and not unusable:
         found.append("no subgroups: the ratings have no column of sex, age, site or medication")
     return tuple(names)
 

@@ -186,3 +186,27 @@ def test_a_second_rater_of_some_visits_alone_is_no_mean_of_two(cohort):
     assert more.ceiling.ratings_averaged == pytest.approx(1 / left)
     single = more.ceiling.rater_consistency.value
     assert more.ceiling.reliability == pytest.approx(1 / (1 + left * (1 - single) / single))
+
+
+def test_a_column_that_can_not_be_used_is_named_with_its_reason(cohort):
+    ages = [f"{age:.2f}" for age in cohort.covariates["age"]]
+    ages[3] = "unknown"
+    config = CONFIG.model_copy(update={"compare": (), "permutations": 0, "bootstrap": 0})
+    lost = replace(cohort, covariates=cohort.covariates.assign(age=ages))
+    more = supplement(estimate(lost, config=config, seed=0))
+    assert more.covariates == ("sex", "site")
+    assert {g.variable for g in more.subgroups} == {"sex", "site"}
+    why = "numbers or at most 12 categories are wanted, got 48 different texts, for example"
+    assert f"no covariate of the baseline: 'age': {why} 'unknown'" in more.warnings
+    assert f"no subgroups of 'age': {why} 'unknown'" in more.warnings
+
+    alone = replace(cohort, covariates=pd.DataFrame({"age": ages}))
+    more = supplement(estimate(alone, config=config, seed=0))
+    text = " ".join(more.warnings)
+    assert "cpz_equivalent and can be used" in text
+    assert "'unknown'" in text
+    assert "the ratings have no column of sex, age" not in text
+
+    named = config.model_copy(update={"confounds": ("sex",), "subgroups": ("sex",)})
+    more = supplement(estimate(lost, config=named, seed=0))
+    assert "unknown" not in " ".join(more.warnings)

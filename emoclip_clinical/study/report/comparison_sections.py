@@ -149,7 +149,7 @@ def subgroups(record: Record) -> Section:
     """Return errors in subgroups."""
     found = record["subgroups"]
     if not found:
-        text = "The ratings have no column that makes subgroups."
+        text = "No column of the ratings makes subgroups; the warnings say why."
         return Section("subgroups", "Subgroups", (text,))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (g["variable"], g["level"], "fewer than 10", "not shown", "", "not shown", "")

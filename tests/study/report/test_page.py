@@ -317,4 +317,4 @@ def test_a_result_without_extras_has_no_empty_sections(change: Callable[..., Pat
     made = document(read_result(folder))
     gone = {"ceiling", "visits", "importance", "coefficients", "moments"}
     assert not gone & {s.key for s in made.sections}
-    assert "The ratings have no column that makes subgroups." in render_report(read_result(folder))
+    assert "No column of the ratings makes subgroups" in render_report(read_result(folder))
