@@ -45,6 +45,7 @@ from emoclip_clinical.regression.longitudinal import (
     one_row_a_visit,
 )
 from emoclip_clinical.regression.quality import analyse_quality
+from emoclip_clinical.regression.raters import raters_by_row
 from emoclip_clinical.regression.sensitivity import Exclusion, without_each
 from emoclip_clinical.regression.subgroups import MAXIMUM_LEVELS, Subgroup, subgroups
 from emoclip_clinical.regression.subject_sums import subject_numbers
@@ -158,7 +159,7 @@ def supplement(
         intervals=metric_intervals(cv, **resampling) if config.bootstrap else None,
         agreement=_agreement(cv, config.confidence),
         limits=bland_altman(cv, confidence=config.confidence),
-        kappa=_kappa(made.design, cv),
+        kappa=_kappa(made.design, cv, found),
         visits=visits,
         ceiling=ceiling,
         subgroups=subgroups(
@@ -274,33 +275,34 @@ def _agreement(cv: CrossValidation, confidence: float) -> tuple[IntraclassCorrel
     return intraclass_correlations(both, weight=cv.weight, confidence=confidence)
 
 
-def _kappa(design: Design, cv: CrossValidation) -> float | None:
+def _kappa(design: Design, cv: CrossValidation, found: list[str]) -> float | None:
     low, high = design.minimum, design.maximum
     if low is None or high is None or high - low > ITEM_LEVELS or len(design.items) > 1:
         return None
-    if (cv.observed != np.round(cv.observed)).any():
+    between = int((cv.observed != np.round(cv.observed)).sum())
+    if between:
+        found.append(
+            f"no weighted kappa: it is of whole points of the item, and {between} of "
+            f"{len(cv.observed)} ratings lie between them, as means of several raters do"
+        )
         return None
     return item_kappa(cv, minimum=low, maximum=high)
 
 
 def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     design, config = made.design, made.config
-    table = design.per_rater
-    if table is None or design.rater_ids is not None:
+    if design.per_rater is None:
         return None
-    wide = table.pivot_table(
-        index=["participant_id", "session_id"], columns="rater_id", values="value", aggfunc="mean"
+    table = raters_by_row(
+        design.per_rater, keys=design.keys, rule=config.raters, rater_ids=design.rater_ids
     )
-    rows = pd.MultiIndex.from_frame(design.keys[["participant_id", "session_id"]])
-    raters = wide.reindex(rows).to_numpy(dtype=np.float64)
-    if raters.shape[1] < 2:
+    if table.values.shape[1] < 2:
+        found.append("no human ceiling: the visits of the analysis have one rater only")
         return None
     made_ceiling = human_ceiling(
         made.cross_validation,
-        raters=raters,
-        ratings_averaged=_ratings_averaged(raters, design.weights)
-        if config.raters == "mean"
-        else 1,
+        raters=table.values,
+        shares=table.shares,
         resamples=config.bootstrap,
         confidence=config.confidence,
         seed=made.seed,
@@ -308,13 +310,6 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     if made_ceiling is None:
         found.append("no human ceiling: too few subjects were rated by every rater")
     return made_ceiling
-
-
-def _ratings_averaged(raters: np.ndarray, weight: np.ndarray) -> float:
-    """Return how many raters a visit's rating is the mean of, over visits."""
-    # The harmonic mean: the mean of k ratings keeps 1 / k of a single one's noise.
-    count = np.isfinite(raters).sum(axis=1)
-    return float(1.0 / np.average(1.0 / np.maximum(count, 1), weights=weight))
 
 
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
