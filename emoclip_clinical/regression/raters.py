@@ -31,6 +31,8 @@ class CombinedRaters:
         ``participant_id, session_id, rater_id, value``: each rater's score, in the order of the
         rows; None where no rater is named.
     warnings : tuple of str
+    several : bool
+        Whether any visit has several raters.
     """
 
     rows: np.ndarray
@@ -39,6 +41,7 @@ class CombinedRaters:
     items: np.ndarray
     per_rater: pd.DataFrame | None
     warnings: tuple[str, ...]
+    several: bool = False
 
 
 def combine_raters(
@@ -71,10 +74,18 @@ def combine_raters(
     warnings = (_told(several, rule, uneven=len(set(size.tolist())) > 1),) if several else ()
     if rule == "repeated":
         rows = np.arange(len(keys))
-        return CombinedRaters(rows, scores.values, scores.prorated, items, per_rater, warnings)
+        return CombinedRaters(
+            rows, scores.values, scores.prorated, items, per_rater, warnings, several > 0
+        )
     if rule == "first":
         return CombinedRaters(
-            first, scores.values[first], scores.prorated[first], items[first], per_rater, warnings
+            first,
+            scores.values[first],
+            scores.prorated[first],
+            items[first],
+            per_rater,
+            warnings,
+            several > 0,
         )
     return CombinedRaters(
         rows=first,
@@ -83,6 +94,7 @@ def combine_raters(
         items=_item_means(items, visit, len(size)),
         per_rater=per_rater,
         warnings=warnings,
+        several=several > 0,
     )
 
 

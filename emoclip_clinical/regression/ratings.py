@@ -107,6 +107,7 @@ def read_ratings(
         prorated=combined.prorated,
         rater_ids=tuple(keys[RATER].iloc[used]) if _repeats(rules, keys) else None,
         per_rater=combined.per_rater,
+        several_raters=combined.several,
     )
     if resolved.is_change:
         rated = _changed(rated, resolved)
@@ -217,6 +218,8 @@ def _changed(rated: Ratings, target: Target) -> Ratings:
     )
     kept = reasons == ""
     lost = rated.keys[~kept].assign(reason=reasons[~kept])
+    of_raters = "no human ceiling: a change is not counted for each rater"
+    apart = (of_raters,) if rated.several_raters else ()
     prorated = rated.prorated
     if prorated is not None:
         both = np.concatenate([prorated, np.zeros(len(every) - n, dtype=bool)])
@@ -229,6 +232,7 @@ def _changed(rated: Ratings, target: Target) -> Ratings:
         covariates=rated.covariates[kept].reset_index(drop=True),
         prorated=prorated,
         per_rater=None,
+        warnings=(*rated.warnings, *apart),
     )
 
 

@@ -167,6 +167,14 @@ def test_change_is_a_target_counted_from_the_first_visit(tmp_path):
     reasons = ratings.excluded.set_index(["participant_id", "session_id"])["reason"].to_dict()
     assert reasons["sub-c", "ses-2"] == "no change: the first visit has no symptoms to lose"
     assert reasons["sub-d", "ses-2"].startswith("not selected: first visit")
+    assert not ratings.several_raters
+    both = pd.concat([frame.assign(rater_id=name) for name in ("ann", "ben")])
+    rated = read_ratings(
+        save(both, tmp_path, "both.csv"), target="percent_change(negative_symptoms)"
+    )
+    assert rated.several_raters
+    assert "no human ceiling: a change is not counted for each rater" in rated.warnings
+    np.testing.assert_allclose(rated.values, ratings.values)
     frame["session_id"] = ["pre", "post", "1", "2", "1", "2", "2"]
     assert (
         "one number each, or 'baseline'"

@@ -231,6 +231,7 @@ def test_raters_agree_under_every_rule(tmp_path, rule):
     features = trait[:, np.newaxis] + rng.normal(size=(40, 4))
     made, more = read_with_raters(tmp_path, values, features, target="score", rule=rule)
     absolute, consistency = intraclass_correlations(values)
+    assert metrics_record(made, more)["settings"]["several_raters"] is True
     found = more.ceiling
     assert found.rater_absolute.value == pytest.approx(absolute.value)
     assert found.rater_consistency.value == pytest.approx(consistency.value)
@@ -249,6 +250,19 @@ def test_raters_agree_under_every_rule(tmp_path, rule):
     assert found.corrected_r == pytest.approx(found.r / np.sqrt(wanted))
 
 
+def test_a_group_hidden_beside_a_small_one_is_told(cohort):
+    sex = np.where(cohort.subjects < 8, "m", "f")
+    config = CONFIG.model_copy(update={"compare": (), "permutations": 0, "bootstrap": 0})
+    few = replace(cohort, covariates=pd.DataFrame({"sex": sex}))
+    made = estimate(few, config=config, seed=0)
+    more = supplement(made)
+    groups = metrics_record(made, more)["subgroups"]
+    assert [(g["level"], g["n_subjects"], g["mae"]) for g in groups] == [
+        ("f", None, None), ("m", None, None),
+    ]  # fmt: skip
+    assert any(w.startswith("subgroup 'f' of 'sex' is hidden, so that") for w in more.warnings)
+
+
 def test_what_can_not_be_said_of_raters_has_its_reason(tmp_path):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 3))
@@ -264,7 +278,10 @@ def test_what_can_not_be_said_of_raters_has_its_reason(tmp_path):
     assert more.ceiling is None
     assert "no human ceiling: too few subjects were rated by every rater" in more.warnings
     assert more.kappa is not None
-    more = read_with_raters(tmp_path, item[:, :1], features, target="panss.N1", rule="mean")[1]
+    made, more = read_with_raters(
+        tmp_path, item[:, :1], features, target="panss.N1", rule="mean"
+    )
+    assert metrics_record(made, more)["settings"]["several_raters"] is False
     assert "no human ceiling: the visits of the analysis have one rater only" in more.warnings
 
 

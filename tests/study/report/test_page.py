@@ -246,6 +246,64 @@ def test_the_methods_can_be_pasted(made: Document, record: dict) -> None:
         assert author in references
 
 
+WITHIN = "participants with the same visits and the same value of the column site, the whole"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "site", "repeats", "said", "permuted"),
+    [
+        ("repeated_kfold", "site", 2,
+         "(5 folds, 2 repetitions, each value of the column site spread over the folds)", WITHIN),
+        ("repeated_kfold", None, 1, "(5 folds, 1 repetition)", "with the same visits, the whole"),
+        ("balanced_kfold", "site", 2, "(5 folds, 2 repetitions)", WITHIN),
+        ("leave_one_site_out", "site", 1,
+         "(5 folds, one for each value of the column site)", WITHIN),
+        ("leave_one_site_out", None, 1,
+         "(5 folds, one for each value of the column site)", WITHIN),
+        ("leave_one_subject_out", "site", 1, "(5 folds, one for each participant)", WITHIN),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_say_what_sites_were_for(
+    change: Callable[..., Path],
+    scheme: str,
+    site: str | None,
+    repeats: int,
+    said: str,
+    permuted: str,
+) -> None:
+    folder = change("metrics.json", cv__scheme=scheme, cv__site=site, cv__repeats=repeats)
+    made = document(read_result(folder))
+    text = " ".join(next(s for s in made.sections if s.key == "methods").text)
+    assert said in text
+    assert permuted in text
+    assert "1 repetitions" not in render_report(read_result(folder))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_tell_of_raters_without_a_ceiling(change: Callable[..., Path]) -> None:
+    folder = change("metrics.json", human_ceiling=None)
+    text = render_report(read_result(folder))
+    assert "Several raters of a visit were averaged" in text
+    folder = change("metrics.json", settings__several_raters=False)
+    assert "Several raters" not in render_report(read_result(folder))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_group_hidden_beside_a_small_one_is_not_called_small(
+    change: Callable[..., Path], record: dict
+) -> None:
+    nothing = {"n_subjects": None, "mae": None, "bias": None}
+    template = record["subgroups"][0] | nothing | {"variable": "ward"}
+    groups = [
+        template | {"level": "a", "hidden_because": "fewer than 10 subjects"},
+        template | {"level": "b", "hidden_because": "hidden, so that ..."},
+    ]
+    made = document(read_result(change("metrics.json", subgroups=groups)))
+    rows = next(t for t in made.tables if t.key == "subgroups").rows
+    assert [row[2] for row in rows] == ["fewer than 10", "not shown"]
+
+
 def test_published_figures_stand_beside_ours(made: Document, record: dict) -> None:
     rows = next(t for t in made.tables if t.key == "published").rows
     assert [cell.value for cell in rows[0][1:3]] == [0.85, record["pearson_r"]["pooled"]]
