@@ -47,7 +47,12 @@ from emoclip_clinical.regression.longitudinal import (
 from emoclip_clinical.regression.quality import analyse_quality
 from emoclip_clinical.regression.raters import raters_by_row
 from emoclip_clinical.regression.sensitivity import Exclusion, without_each
-from emoclip_clinical.regression.subgroups import MAXIMUM_LEVELS, Subgroup, subgroups
+from emoclip_clinical.regression.subgroups import (
+    BESIDE_SMALL,
+    MAXIMUM_LEVELS,
+    Subgroup,
+    subgroups,
+)
 from emoclip_clinical.regression.subject_sums import subject_numbers
 
 COVARIATES = ("age", "age_years", "sex", "gender", "site", "medication", "cpz_equivalent")
@@ -162,12 +167,7 @@ def supplement(
         kappa=_kappa(made.design, cv, found),
         visits=visits,
         ceiling=ceiling,
-        subgroups=subgroups(
-            cv,
-            covariates=made.design.covariates,
-            names=_subgroup_names(made, found),
-            **resampling,
-        ),
+        subgroups=_subgroups(made, found, resampling),
         sensitivity=refits,
         curve=curve,
         importance=_importance(made, found, progress),
@@ -310,6 +310,21 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     if made_ceiling is None:
         found.append("no human ceiling: too few subjects were rated by every rater")
     return made_ceiling
+
+
+def _subgroups(made: Estimate, found: list[str], resampling: _Resampling) -> tuple[Subgroup, ...]:
+    groups = subgroups(
+        made.cross_validation,
+        covariates=made.design.covariates,
+        names=_subgroup_names(made, found),
+        **resampling,
+    )
+    found += [
+        f"subgroup {g.level!r} of {g.variable!r} is {BESIDE_SMALL}"
+        for g in groups
+        if g.hidden_because == BESIDE_SMALL
+    ]
+    return groups
 
 
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
