@@ -164,11 +164,24 @@ def test_sample_size_of_an_exact_curve() -> None:
     made = _fitted(points, 100, 5)
     assert made.limit_rmse == pytest.approx(2)
     assert made.suggested_subjects == int(np.ceil(80 / (4 * (1.05**2 - 1)) / 0.8))
+    assert not made.suggested_is_upper_bound
     far = _fitted(points, 30, 5)
     assert far.suggested_subjects is None
     assert "farther than the curve can be trusted" in far.warnings[0]
     rising = _fitted([replace(p, mse=5 - 80 / p.n_training) for p in points], 100, 5)
     assert rising.suggested_subjects is None
+
+
+def test_a_sample_size_below_every_measured_one_is_only_bounded() -> None:
+    """At mse = 4 + 8/n about 24.4 would do, of which sizes from 48 on can not tell."""
+    points = [
+        CurvePoint(n, 0.8 * n, 0.5, 0.1, 4 + 8 / (0.8 * n), 0.1, 0.3, 5)
+        for n in (48, 66, 84, 102, 120)
+    ]
+    made = _fitted(points, 120, 5)
+    assert 8 / (4 * (1.05**2 - 1)) / 0.8 < 48
+    assert made.suggested_subjects == 48
+    assert made.suggested_is_upper_bound is True
 
 
 def test_few_subjects_have_no_learning_curve(make_design) -> None:

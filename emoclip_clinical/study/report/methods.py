@@ -255,6 +255,8 @@ def _references(record: Record, *, from_extract: bool) -> tuple[str, ...]:
 
 def sample_words(record: Record) -> str:
     """Return the size of the sample beside what the learning curve suggests."""
-    suggested = record["learning_curve"]["suggested_subjects"]
-    more = "suggests no number" if suggested is None else f"suggests about {number(suggested, 0)}"
+    found = record["learning_curve"]
+    suggested = found["suggested_subjects"]
+    about = "no more than" if found.get("suggested_is_upper_bound") else "about"
+    more = "suggests no number" if suggested is None else f"suggests {about} {number(suggested, 0)}"
     return f"{record['n_subjects']} participants; the learning curve {more}"

@@ -304,6 +304,25 @@ def test_a_group_hidden_beside_a_small_one_is_not_called_small(
     assert [row[2] for row in rows] == ["fewer than 10", "not shown"]
 
 
+@pytest.mark.parametrize(("is_bound", "said"), [(True, "no more than 48"), (False, "about 48")])
+@pytest.mark.usefixtures("no_pictures")
+def test_a_bound_of_the_sample_size_is_called_one(
+    change: Callable[..., Path], is_bound: bool, said: str
+) -> None:
+    folder = change(
+        "metrics.json",
+        learning_curve__suggested_subjects=48,
+        learning_curve__suggested_is_upper_bound=is_bound,
+    )
+    made = document(read_result(folder))
+    curve = next(s for s in made.sections if s.key == "curve")
+    assert f"It suggests {said} participants" in curve.text[0]
+    tables = {table.key: table for table in made.tables}
+    hints = [str(row[1]) for key in ("tripod", "probast") for row in tables[key].rows]
+    hints += [str(row[2]) for row in tables["tripod"].rows]
+    assert sum(f"curve suggests {said}" in hint for hint in hints) == 2
+
+
 def test_published_figures_stand_beside_ours(made: Document, record: dict) -> None:
     rows = next(t for t in made.tables if t.key == "published").rows
     assert [cell.value for cell in rows[0][1:3]] == [0.85, record["pearson_r"]["pooled"]]
