@@ -14,6 +14,7 @@ from emoclip_clinical.regression.keyed import RATER
 from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
 from emoclip_clinical.regression.rating_checks import (
     number_or_none,
+    size_faults,
     source_faults,
     target_faults,
 )
@@ -63,7 +64,7 @@ def read_ratings(
     ------
     InputError
         With every fault at once: unreadable rows, identifiers, doubled visits, missing columns,
-        items out of range, a form that the side-car contradicts.
+        items out of range, numbers too large to reckon with, a form that the side-car contradicts.
     """
     registry, rules, where = registry or scales(), rules or RatingRules(), where or {}
     tables, faults = scan_rating_tables(path, encoding=encoding)
@@ -77,6 +78,8 @@ def read_ratings(
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
     faults += target_faults(tables, resolved, keys[selected], registry)
+    for source in tables.sources:
+        faults += size_faults(source)
     if faults:
         raise InputError(faults)
     items = columns[list(resolved.columns)].map(_number_or_nan).to_numpy(dtype=np.float64)
@@ -128,7 +131,7 @@ def validate_ratings(
     if tables is None:
         return faults
     for source, side_car in zip(tables.sources, tables.side_cars, strict=True):
-        faults += source_faults(source, side_car, registry or scales())
+        faults += source_faults(source, side_car, registry or scales()) + size_faults(source)
     return faults
 
 

@@ -278,9 +278,7 @@ def test_what_can_not_be_said_of_raters_has_its_reason(tmp_path):
     assert more.ceiling is None
     assert "no human ceiling: too few subjects were rated by every rater" in more.warnings
     assert more.kappa is not None
-    made, more = read_with_raters(
-        tmp_path, item[:, :1], features, target="panss.N1", rule="mean"
-    )
+    made, more = read_with_raters(tmp_path, item[:, :1], features, target="panss.N1", rule="mean")
     assert metrics_record(made, more)["settings"]["several_raters"] is False
     assert "no human ceiling: the visits of the analysis have one rater only" in more.warnings
 
