@@ -20,8 +20,7 @@ from emoclip_clinical.study.rated import study_scales
 FILL_IN = "**[to be filled in]**"
 _SCHEMES = {
     "repeated_kfold": "{folds} folds of subjects, {drawn}",
-    "balanced_kfold": "{folds} folds of subjects with alike distributions of the rating, "
-    "{drawn}",
+    "balanced_kfold": "{folds} folds of subjects with alike distributions of the rating, {drawn}",
     "leave_one_subject_out": "each subject held out once",
     "rebalanced_leave_one_subject_out": "each subject held out once, and another left out of "
     "training with it so that the mean rating of the training subjects stays the same",

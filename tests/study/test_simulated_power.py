@@ -73,7 +73,7 @@ def test_second_visits_belong_to_the_same_subjects() -> None:
 def test_cohorts_that_can_have_no_p_are_refused_before_the_simulation() -> None:
     told: list[object] = []
     config = PowerConfig(subjects=(20, 40), second_visit_share=0.05, simulations=10)
-    with pytest.raises(InputError, match="got 19 of 20 .*: 1 with two visits") as caught:
+    with pytest.raises(InputError, match=r"got 19 of 20 .*: 1 with two visits") as caught:
         simulate_power(config, progress=lambda *state: told.append(state))
     assert len(caught.value.faults) == 1
     assert not told

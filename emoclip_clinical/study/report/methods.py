@@ -120,11 +120,12 @@ def _other_features(record: Record) -> str:
 
 def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     items = " + ".join(record["items"])
-    several = {
+    rules = {
         "mean": " Several raters of a visit were averaged.",
         "first": " Of several raters of a visit the first was taken.",
         "repeated": " Several raters of a visit were kept as repeated measures.",
-    }.get(str(settings.get("raters")), "")
+    }
+    several = rules.get(str(settings.get("raters")), "") if _has_raters(record) else ""
     missing = {
         "complete": " Scores with a missing item were left out.",
         "prorate": " Scores with few missing items were prorated from their other items.",
@@ -132,7 +133,7 @@ def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     low, high = record["settings"]["minimum"], record["settings"]["maximum"]
     span = "" if low is None or high is None else f", {low:g} to {high:g} points"
     return (
-        f"The outcome was {record['target']} ({items}{span}).{several if _has_raters(record) else ''}"
+        f"The outcome was {record['target']} ({items}{span}).{several}"
         f"{missing} The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
         f"participants; {record['n_excluded']} further visits were left out. Each participant "
         "counted once in fitting, tuning and every measure, however many visits."

@@ -180,9 +180,9 @@ def _method(record: Record) -> str:
     removed = f", {names} removed" if names else ""
     return (
         f"{capitalised(info.title)} on {what}{removed}; {SCHEMES[cv['scheme']]}, "
-        f"{cv['folds']} folds, {repetitions(cv['repeats'])}; no participant stands on both sides of a "
-        "split. Intervals of the errors resample participants and keep the fitted models: they "
-        "are narrower than the uncertainty of the method."
+        f"{cv['folds']} folds, {repetitions(cv['repeats'])}; no participant stands on both sides "
+        "of a split. Intervals of the errors resample participants and keep the fitted models: "
+        "they are narrower than the uncertainty of the method."
     )
 
 
