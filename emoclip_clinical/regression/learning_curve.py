@@ -71,12 +71,16 @@ class LearningCurve:
         Subjects with which (K-1)/K of them train a model whose RMSE lies within `TOLERANCE` of
         that limit; None where the curve does not tell.
     warnings : tuple of str
+    suggested_is_upper_bound : bool
+        Whether fewer than the smallest size of `points` would do, by an extrapolation below it
+        that is not trusted: `suggested_subjects` is that size then.
     """
 
     points: tuple[CurvePoint, ...]
     limit_rmse: float | None
     suggested_subjects: int | None
     warnings: tuple[str, ...]
+    suggested_is_upper_bound: bool = False
 
 
 def learning_curve(
@@ -190,7 +194,7 @@ def _fitted(points: list[CurvePoint], n_subjects: int, folds: int) -> LearningCu
     error = np.array([p.mse for p in points])
     b, a = np.polyfit(1 / training, error, 1)
     found: list[str] = []
-    suggested = None
+    suggested, is_upper_bound = None, False
     if b <= 0 or a <= 0:
         found.append(
             "learning curve: the error does not fall as 1/n over these sizes; no sample size "
@@ -209,5 +213,7 @@ def _fitted(points: list[CurvePoint], n_subjects: int, folds: int) -> LearningCu
             f"{n_subjects} subjects at hand would be needed, farther than the curve can be trusted"
         )
     else:
-        suggested = int(np.ceil(needed))
-    return LearningCurve(tuple(points), float(np.sqrt(a)), suggested, tuple(found))
+        is_upper_bound = bool(needed < points[0].n_subjects)
+        suggested = points[0].n_subjects if is_upper_bound else int(np.ceil(needed))
+    limit = float(np.sqrt(a))
+    return LearningCurve(tuple(points), limit, suggested, tuple(found), is_upper_bound)

@@ -38,25 +38,58 @@ def estimated(design: Design) -> CrossValidation:
 def test_subgroups_by_hand_and_small_cells_hidden(make_design) -> None:
     design = make_design(n_subjects=40, n_features=3, two_visits=10, effect=2.0)
     cv = estimated(design)
-    sex = np.where(design.subjects < 31, "f", "m")
+    sex = np.where(design.subjects < 25, "f", np.where(design.subjects < 33, "m", "x"))
     covariates = pd.DataFrame({"sex": sex, "age": 20.0 + design.subjects})
     made = subgroups(
         cv, covariates=covariates, names=["sex", "age"], resamples=300, confidence=0.95, seed=0
     )
     women, men = made[:2]
+    assert made[2].is_suppressed
     rows = sex == "f"
     errors = [np.average(np.abs(p - cv.observed)[rows], weights=cv.weight[rows])
               for p in cv.predicted]  # fmt: skip
     biases = [np.average((p - cv.observed)[rows], weights=cv.weight[rows]) for p in cv.predicted]
-    assert (women.level, women.n_subjects) == ("f", 31)
+    assert (women.level, women.n_subjects) == ("f", 25)
     assert women.mae == pytest.approx(np.mean(errors))
     assert women.bias == pytest.approx(np.mean(biases))
     assert women.mae_interval.low < women.mae < women.mae_interval.high
     assert men.is_suppressed
     assert (men.n_subjects, men.mae, men.bias) == (None, None, None)
     assert "fewer than 10 subjects" in men.mae_interval.warnings[0]
-    ages = [(g.level, g.n_subjects) for g in made[2:]]
+    ages = [(g.level, g.n_subjects) for g in made[3:]]
     assert ages == [("below 30", 10), ("30 to below 45", 15), ("45 to below 60", 15)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hidden"),
+    [
+        ({"a": 30, "b": 20}, set()),
+        ({"a": 42, "b": 8}, {"a", "b"}),
+        ({"a": 25, "b": 7, "c": 12, "d": 16}, {"b", "c"}),
+        ({"a": 30, "b": 3, "c": 6, "d": 15}, {"b", "c", "d"}),
+        ({"a": 30, "b": 6, "c": 9, "d": 15}, {"b", "c"}),
+    ],
+)
+def test_no_small_group_follows_by_subtraction(
+    make_design, sizes: dict[str, int], hidden: set[str]
+) -> None:
+    """What is hidden of a variable holds ten subjects at least, and never stands alone."""
+    cv = estimated(make_design(n_subjects=sum(sizes.values()), n_features=2, effect=2.0))
+    levels = np.repeat(list(sizes), list(sizes.values()))
+    made = subgroups(
+        cv, covariates=pd.DataFrame({"ward": levels}), names=["ward"], resamples=0,
+        confidence=0.95, seed=0,
+    )  # fmt: skip
+    assert {g.level for g in made if g.is_suppressed} == hidden
+    for group in made:
+        errors = np.abs(cv.predicted - cv.observed)[:, levels == group.level]
+        if group.is_suppressed:
+            assert (group.n_subjects, group.mae, group.bias) == (None, None, None)
+            small = sizes[group.level] < 10
+            assert ("fewer than 10 subjects" in group.hidden_because) == small
+            assert ("do not follow from the others" in group.hidden_because) != small
+        else:
+            assert group.mae == pytest.approx(errors.mean())
 
 
 def test_levels() -> None:
@@ -176,11 +209,24 @@ def test_sample_size_of_an_exact_curve() -> None:
     made = _fitted(points, 100, 5)
     assert made.limit_rmse == pytest.approx(2)
     assert made.suggested_subjects == int(np.ceil(80 / (4 * (1.05**2 - 1)) / 0.8))
+    assert not made.suggested_is_upper_bound
     far = _fitted(points, 30, 5)
     assert far.suggested_subjects is None
     assert "farther than the curve can be trusted" in far.warnings[0]
     rising = _fitted([replace(p, mse=5 - 80 / p.n_training) for p in points], 100, 5)
     assert rising.suggested_subjects is None
+
+
+def test_a_sample_size_below_every_measured_one_is_only_bounded() -> None:
+    """At mse = 4 + 8/n about 24.4 would do, of which sizes from 48 on can not tell."""
+    points = [
+        CurvePoint(n, 0.8 * n, 0.5, 0.1, 4 + 8 / (0.8 * n), 0.1, 0.3, 5)
+        for n in (48, 66, 84, 102, 120)
+    ]
+    made = _fitted(points, 120, 5)
+    assert 8 / (4 * (1.05**2 - 1)) / 0.8 < 48
+    assert made.suggested_subjects == 48
+    assert made.suggested_is_upper_bound is True
 
 
 def test_few_subjects_have_no_learning_curve(make_design) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from emoclip_clinical.regression.folds import sees_ratings
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.regression.subgroups import SMALL
 from emoclip_clinical.study.report.document import (
     Cell,
     Chance,
@@ -158,10 +159,10 @@ def subgroups(record: Record) -> Section:
     """Return errors in subgroups."""
     found = record["subgroups"]
     if not found:
-        text = "The ratings have no column that makes subgroups."
+        text = "No column of the ratings makes subgroups; the warnings say why."
         return Section("subgroups", "Subgroups", (text,))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (g["variable"], g["level"], "fewer than 10", "not shown", "", "not shown", "")
+        (g["variable"], g["level"], _few(g), "not shown", "", "not shown", "")
         if g["n_subjects"] is None
         else (
             g["variable"],
@@ -175,8 +176,17 @@ def subgroups(record: Record) -> Section:
         for g in found
     )
     head = ("variable", "group", "participants", "MAE", "interval", "bias", "interval")
-    text = "Scale points; bias is predicted less observed. Groups below 10 are not shown."
+    text = (
+        "Scale points; bias is predicted less observed. Groups below 10 are not shown; nor is the "
+        "next smallest where they would follow from the others and the whole."
+    )
     return Section("subgroups", "Subgroups", (text,), tables=(Table("subgroups", head, rows),))
+
+
+def _few(group: Record) -> str:
+    # Results of before hid small groups alone and gave no reason.
+    small = group.get("hidden_because", SMALL) == SMALL
+    return "fewer than 10" if small else "not shown"
 
 
 def sensitivity(record: Record) -> Section:

@@ -96,17 +96,23 @@ def curve(record: Record) -> Section | None:
         )
         for p in found["points"]
     )
-    suggested = found["suggested_subjects"]
-    more = (
-        "It suggests no sample size; the warnings say why."
-        if suggested is None
-        else f"It suggests about {suggested} participants: then the RMSE would lie within 5 % of "
-        f"its limit, {number(found['limit_rmse'])} scale points."
-    )
-    text = f"Ridge on random parts of the participants, in random folds. {more}"
+    text = f"Ridge on random parts of the participants, in random folds. {_suggestion(found)}"
     head = ("participants", "r pooled", "its spread", "RMSE", "skill")
     tables = (Table("learning_curve", head, rows),)
     return Section("curve", "Learning curve", (text,), (curve_picture(found),), tables)
+
+
+def _suggestion(found: Record) -> str:
+    suggested = found["suggested_subjects"]
+    if suggested is None:
+        return "It suggests no sample size; the warnings say why."
+    limit = f"within 5 % of its limit, {number(found['limit_rmse'])} scale points"
+    if found.get("suggested_is_upper_bound"):
+        return (
+            f"It suggests no more than {suggested} participants, the fewest it was measured with: "
+            f"with these the RMSE would already lie {limit}."
+        )
+    return f"It suggests about {suggested} participants: then the RMSE would lie {limit}."
 
 
 def audit(record: Record) -> Section:
