@@ -109,12 +109,10 @@ def _of_recordings(
     own = {*fitted.feature_names, *pooled_columns(fitted.source)}
     # Names that are not the estimator's own are the client's text, and may stand in messages.
     others = {c: f"pooled feature {i} (from 0)" for i, c in enumerate(pooled) if c not in own}
-    named = rows[[c for c in rows.columns if c in {*KEY_COLUMNS, *_RECORDING, *pooled, *own}]]
-    named = named.rename(columns=others)
+    asked = {*KEY_COLUMNS, *_RECORDING, *pooled, *fitted.feature_names}
+    named = rows[[c for c in rows.columns if c in asked]].rename(columns=others)
     names = [others.get(c, c) for c in pooled]
-    table = _checked(
-        named, {*KEY_COLUMNS, *_RECORDING, *names, *fitted.feature_names}, seen="recording"
-    )
+    table = _checked(named, set(named.columns), seen="recording")
     wanted()
     said = {"status": known_status, "reason": known_reason}
     known = {c: table.frame[c].map(said[c]).astype(object) for c in said if c in table.frame}

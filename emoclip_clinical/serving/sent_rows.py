@@ -18,6 +18,8 @@ from emoclip_clinical.serving.estimate_schemas import FeaturesRequest, FeaturesR
 from emoclip_clinical.serving.json_bodies import parse_json
 from emoclip_clinical.serving.problems import Problem
 
+MOST_COLUMNS = 20_000
+"""Of JSON; as many as an Arrow stream may have."""
 _SOURCE = b"source"
 _SOURCES: TypeAdapter[dict[str, Any] | None] = TypeAdapter(dict[str, Any] | None)
 
@@ -104,6 +106,11 @@ def _frame(features: Sequence[FeaturesRow], *, config: ServingConfig) -> pd.Data
     """Return rows as a table; each may have columns that no other has."""
     rows = [row.model_dump() for row in features]
     n_columns = len(set().union(*rows))
+    if n_columns > MOST_COLUMNS:
+        # To lay them out takes longer the more there are, even with a single row.
+        raise Problem(
+            413, f"features: at most {MOST_COLUMNS} different columns fit, got {n_columns}"
+        )
     # A row that has every column takes more bytes of the body than this.
     most = config.max_json_bytes // 4
     if len(rows) * n_columns > most:

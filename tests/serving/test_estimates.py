@@ -785,6 +785,17 @@ def test_rows_that_share_no_column_are_not_laid_out(serving: Open, cohort: Cohor
     assert fault.startswith("features: 2000 rows with 2002 different columns between them")
 
 
+def test_a_row_of_endless_width_is_not_laid_out(serving: Open, cohort: Cohort) -> None:
+    row = {"participant_id": "a", **{f"x{i}": 1 for i in range(300_000)}}
+    began = time.monotonic()
+    answer = serving("plain").post(URL, json={"features": [row]})
+    assert answer.status_code == 413
+    assert answer.json()["faults"] == [
+        "features: at most 20000 different columns fit, got 300002"
+    ]  # the session's column is one of them
+    assert time.monotonic() - began < 10
+
+
 def test_targets(serving: Open, cohort: Cohort) -> None:
     client = serving("pooled", "plain")
     body = {"features": rows_of(cohort.new), "source": settings(cohort.new)}
