@@ -123,8 +123,8 @@ def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str], is_number
     odd = sorted({text for text in texts if not _reads_as_number(text)})
     if 0 < sum(text in odd for text in texts) < len(texts) / 2:
         return (
-            f"most of its values are numbers, and {len(odd)} different texts are none: "
-            f"{', '.join(map(repr, odd[:5]))}; leave cells empty where nothing is known"
+            f"most of its values are numbers, but not {', '.join(map(repr, odd[:5]))}; leave cells "
+            "empty where nothing is known"
         )
     if not is_number and levels > MAXIMUM_LEVELS:
         text = next((str(v) for v in column if not _reads_as_number(str(v))), str(column.iloc[0]))

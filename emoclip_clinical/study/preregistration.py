@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.config import RegressionConfig
-from emoclip_clinical.regression.covariate_columns import SITE
+from emoclip_clinical.regression.config import SITE, RegressionConfig
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.lock import Lock

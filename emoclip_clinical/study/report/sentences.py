@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emoclip_clinical.regression.covariate_columns import SITE
+from emoclip_clinical.regression.config import SITE
 from emoclip_clinical.regression.scales import Scale, scales
 from emoclip_clinical.study.report.document import number, p_phrase, span
 from emoclip_clinical.study.report.folder import Record
