@@ -49,8 +49,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 messages.print(f"error: {fault}", style="red", markup=False, highlight=False,
                                soft_wrap=True)  # fmt: skip
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            messages.print("interrupted; what was finished is kept", style="yellow")
+        except KeyboardInterrupt as ended:
+            # Its own words are those of who knows better what becomes of the work.
+            messages.print(str(ended) or "interrupted; what was finished is kept", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

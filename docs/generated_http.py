@@ -22,7 +22,9 @@ read at `/docs`. [How to serve](../how-to/serve.md) has an example of each.
   stands beside `rows` in JSON is the JSON text `about` in the schema's metadata), or, where there
   are embeddings, `application/x-npy` (float32, a row for each embedding that there is). Anything
   else is 406.
-- Bodies are taken as they are: a `Content-Encoding` is refused with 415.
+- Bodies are taken as they are: a `Content-Encoding` is refused with 415. With
+  `Expect: 100-continue`, what the head alone shows to be too much is refused before it is sent.
+- Large answers in JSON come in pieces, without a `Content-Length`.
 - Columns are those of [`segments.parquet`](files.md) and of `predict`. No row about a video names a
   person.
 - Every answer has `X-Request-ID`, which the log has, too, and `Cache-Control: no-store`.
@@ -32,7 +34,7 @@ STATUSES = {
     200: "The answer.",
     202: "A video is still being read: the job, with its address in `Location`.",
     204: "Done; there is nothing to say.",
-    400: "The body is malformed, or ended too early.",
+    400: "The body or the request itself is malformed, or the body ended too early.",
     401: "No token, or a wrong one.",
     403: "A page in a browser asks, which is not the server's own.",
     404: "No such address, prompt set, target or job; also a job of another token.",
@@ -40,15 +42,16 @@ STATUSES = {
     406: "The answer can not be had in what `Accept` names; the faults list what there is.",
     408: "The upload stalled or crawled.",
     409: "The job has no result yet.",
-    413: "Too many bytes, texts, rows, or seconds of video.",
+    413: "Too many bytes, texts, rows, scores, or seconds of video.",
     414: "The address is longer than 8192 bytes.",
     415: "The body's type is none of those named, or it is compressed.",
     421: "Without tokens: the request names another host than this machine.",
     422: "The content can not be used: every fault is listed.",
-    429: "The queues are full, or too many ask at once: come back after `Retry-After` seconds.",
+    429: "Queues, places for uploads or jobs are full, or too many ask at once: come back after "
+    "`Retry-After` seconds.",
     431: "Too many headers, or too long ones.",
     500: "A fault of the server; its operator finds it under `X-Request-ID`.",
-    503: "The server is ending: `Retry-After`.",
+    503: "The server is ending, or has too many requests or open files: `Retry-After`.",
     504: "It took longer than the limit.",
     507: "No room is left for the upload.",
 }

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emoclip_clinical.serving.problems import Problem
@@ -72,8 +73,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = MutableHeaders(scope=message)
-                sent["X-Request-ID"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in headers_of_all_answers(request_id).items():
                     sent[name] = value
                 # A page says itself what it may load.
                 sent.setdefault("Content-Security-Policy", _POLICY)
@@ -110,6 +110,16 @@ class Guard:
         if self._tokens is None and _is_loopback(host):
             return
         raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the request names a host that is not this")
+
+
+def headers_of_all_answers(request_id: str) -> dict[str, str]:
+    """Return the headers that every answer has, by name."""
+    return {"X-Request-ID": request_id, **_HEADERS}
+
+
+def owner_of(request: Request) -> str:
+    """Return who asks: a digest of the token, or nothing where there are no tokens."""
+    return str(getattr(request.state, "owner", ""))
 
 
 def _presented_by(tokens: Tokens, headers: Headers) -> str:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from emoclip_clinical.serving.door import door_of
+from emoclip_clinical.serving.json_tables import json_pieces
+from emoclip_clinical.serving.piecewise import Piecewise
 from emoclip_clinical.serving.problems import Problem
 
 JSON = "application/json"
@@ -100,7 +102,8 @@ async def respond(request: Request, answer: Answer) -> Response:
     request : Request
         For its header.
     answer : Answer
-        The table; large ones are written in another thread.
+        The table; large ones are written in another thread, few at a time, and as JSON piece by
+        piece while they are sent.
 
     Raises
     ------
@@ -108,11 +111,16 @@ async def respond(request: Request, answer: Answer) -> Response:
         406; see `chosen_form`. Ask `check_accept` before long work.
     """
     form = chosen_form(request.headers.get("accept"), forms=answer.forms)
-    if answer.table.nbytes > _LARGE_BYTES:
+    headers = {"Vary": "Accept"}
+    if answer.table.nbytes <= _LARGE_BYTES:
+        return Response(written(answer, form), media_type=form, headers=headers)
+    writing = door_of(request).writing
+    if form == JSON:
+        pieces = json_pieces(answer.table, answer.about)
+        return Piecewise(pieces, writing=writing, media_type=form, headers=headers)
+    async with writing:
         body = await run_in_threadpool(written, answer, form)
-    else:
-        body = written(answer, form)
-    return Response(body, media_type=form, headers={"Vary": "Accept"})
+    return Response(body, media_type=form, headers=headers)
 
 
 def check_accept(request: Request, *, forms: Sequence[str]) -> None:
@@ -124,7 +132,7 @@ def written(answer: Answer, form: str) -> bytes:
     """Return an answer's body as `JSON`, `ARROW` or `NPY`."""
     if form == ARROW:
         return _arrow(answer)
-    return _npy(answer) if form == NPY else _json(answer)
+    return _npy(answer) if form == NPY else b"".join(json_pieces(answer.table, answer.about))
 
 
 def _arrow(answer: Answer) -> bytes:
@@ -143,49 +151,3 @@ def _npy(answer: Answer) -> bytes:
     file = io.BytesIO()
     np.save(file, matrix.astype(np.float32, copy=False), allow_pickle=False)
     return file.getvalue()
-
-
-def _json(answer: Answer) -> bytes:
-    if "rows" in answer.about:
-        raise AssertionError("'rows' is the table's own key")
-    names = [json.dumps(name) for name in answer.table.column_names]
-    columns = [_texts(column.combine_chunks()) for column in answer.table.columns]
-    rows = (
-        "{" + ",".join(f"{name}:{text}" for name, text in zip(names, row, strict=True)) + "}"
-        for row in zip(*columns, strict=True)
-    )
-    about = json.dumps(dict(answer.about), allow_nan=False, separators=(",", ":"))
-    opened = about[:-1] + ("," if answer.about else "")
-    return f'{opened}"rows":[{",".join(rows)}]}}'.encode()
-
-
-def _texts(column: pa.Array) -> list[str]:
-    """Return each value's JSON; null for what is not defined or not finite."""
-    kind = column.type
-    if pa.types.is_floating(kind):
-        # Arrow writes the shortest digits that give the same number, much faster than json.
-        finite = pc.if_else(pc.is_finite(column), column, None)
-        texts: list[str] = finite.cast(pa.string()).fill_null("null").to_pylist()
-        return texts
-    if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
-        return _vector_texts(column)
-    return [json.dumps(_defined(value), allow_nan=False) for value in column.to_pylist()]
-
-
-def _vector_texts(column: pa.FixedSizeListArray) -> list[str]:
-    width = column.type.list_size
-    numbers = iter(_texts(column.drop_null().flatten()))
-    return [
-        f"[{','.join(next(numbers) for _ in range(width))}]" if there else "null"
-        for there in column.is_valid().to_pylist()
-    ]
-
-
-def _defined(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _defined(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_defined(entry) for entry in value]
-    return value

@@ -17,6 +17,7 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.serving import estimate_schemas
 from emoclip_clinical.serving.access import Guard
 from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.open_files import none_left
 from emoclip_clinical.serving.problems import Problem, shortened
 from emoclip_clinical.serving.routes import estimates, health, jobs, models, texts, videos
 from emoclip_clinical.serving.schemas import SHOWN, component_schemas
@@ -82,6 +83,7 @@ def make_routes(door: Door) -> FastAPI:
             RequestValidationError: _invalid_request,
             HTTPException: _http_error,
             ClientGoneError: _gone,
+            OSError: _os_error,
             Exception: _bug,
         },
     )
@@ -138,6 +140,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=_CLIENT_GONE)
+
+
+async def _os_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    problem = none_left(error)
+    if problem is None:
+        raise error
+    return problem.response()
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import Request
 
+from emoclip_clinical.serving.access import owner_of
+from emoclip_clinical.serving.answers import ARROW, JSON, NPY
 from emoclip_clinical.serving.config import ServingConfig
-from emoclip_clinical.serving.connections import SLOWEST_BYTES_PER_SECOND
+from emoclip_clinical.serving.places import Places
 from emoclip_clinical.serving.problems import Problem
 
 _READ_ON_BYTES = 4 * 2**20
 _READ_ON_SECONDS = 1.0
-_RETRY_SECONDS = 5.0
+_SMALL = frozenset({JSON, NPY, ARROW})
 
 
 def media_type(request: Request) -> str:
@@ -38,7 +40,8 @@ async def body_of(request: Request, *, config: ServingConfig) -> AsyncIterator[B
     ------
     Body
         To be given a limit before it is read. Whoever still sends when a `Problem` is raised is
-        told of it: the rest is read for a moment, and the connection closed.
+        told of it: the rest is read for a moment, and the connection closed. Who waits to be told
+        to send it (``Expect: 100-continue``) is not.
 
     Raises
     ------
@@ -49,12 +52,13 @@ async def body_of(request: Request, *, config: ServingConfig) -> AsyncIterator[B
     try:
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise Problem(415, "the body must not have a Content-Encoding")
-        with _counted(request, config):
+        with _places(request, config).taken(owner_of(request)):
             yield body
     except Problem as problem:
         # One that still sends would otherwise see a broken connection, and not the answer.
         if not body.ended:
-            await _read_on(request)
+            if body.begun or not _waits_for_leave(request):
+                await _read_on(request)
             problem.headers["Connection"] = "close"
         raise
 
@@ -64,15 +68,16 @@ class Body:
 
     Attributes
     ----------
-    ended : bool
-        Whether nothing more of it comes.
+    begun, ended : bool
+        Whether it was asked for; whether nothing more of it comes.
     """
 
     def __init__(self, request: Request, config: ServingConfig) -> None:
         self._request = request
         self._stall_seconds = config.upload_stall_seconds
+        self._slowest_bytes_per_second = config.min_upload_bytes_per_second
         self._most_bytes = 0
-        self.ended = False
+        self.begun = self.ended = False
 
     def limit(self, most_bytes: int) -> None:
         """Let so many bytes come.
@@ -101,16 +106,15 @@ class Body:
             n_bytes += len(chunk)
             if n_bytes > self._most_bytes:
                 raise self._too_large()
-            slowest = self._stall_seconds + n_bytes / SLOWEST_BYTES_PER_SECOND
-            if time.monotonic() - began > slowest:
-                raise Problem(
-                    408,
-                    f"the body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second",
-                )
+            slowest = self._slowest_bytes_per_second
+            if time.monotonic() - began > self._stall_seconds + n_bytes / slowest:
+                raise Problem(408, f"the body came more slowly than {slowest} bytes a second")
             if chunk:
                 yield chunk
 
     async def _next(self) -> bytes:
+        # To ask for it is to tell who waits for leave that it may come.
+        self.begun = True
         try:
             async with asyncio.timeout(self._stall_seconds):
                 message = await self._request.receive()
@@ -127,18 +131,19 @@ class Body:
         return Problem(413, f"the body may have at most {self._most_bytes} bytes")
 
 
-@contextmanager
-def _counted(request: Request, config: ServingConfig) -> Iterator[None]:
-    """Let so many bodies come in at once, and no more."""
+def _places(request: Request, config: ServingConfig) -> Places:
+    """Return the places for bodies of a request's kind; what is small waits for no video."""
     state = request.app.state
-    running = getattr(state, "n_uploads", 0)
-    if running >= config.max_uploads:
-        raise Problem(429, "too many uploads at once", retry_after_seconds=_RETRY_SECONDS)
-    state.n_uploads = running + 1
-    try:
-        yield
-    finally:
-        state.n_uploads -= 1
+    is_small = media_type(request) in _SMALL
+    name = "small_uploads" if is_small else "uploads"
+    if not hasattr(state, name):
+        setattr(state, name, Places(config.max_small_uploads if is_small else config.max_uploads))
+    places: Places = getattr(state, name)
+    return places
+
+
+def _waits_for_leave(request: Request) -> bool:
+    return request.headers.get("expect", "").strip().lower() == "100-continue"
 
 
 async def _read_on(request: Request) -> None:

@@ -53,8 +53,27 @@ class ServingConfig(BaseModel):
     max_video_seconds: float = Field(
         default=7200, gt=0, allow_inf_nan=False, description="Longest video, on its own clock."
     )
-    max_uploads: int = Field(default=128, ge=1, description="Bodies that are received at once.")
-    max_texts: int = Field(default=1024, ge=1, description="Texts of one request.")
+    max_uploads: int = Field(
+        default=128,
+        ge=1,
+        description="Videos and forms that are received at once; with tokens, half of them of one "
+        "token. More get 429.",
+    )
+    max_small_uploads: int = Field(
+        default=128, ge=1, description="As max_uploads, for JSON, npy and Arrow bodies."
+    )
+    min_upload_bytes_per_second: int = Field(
+        default=65_536,
+        ge=1,
+        description="A body that comes more slowly, on the whole and after upload_stall_seconds, "
+        "gets 408.",
+    )
+    max_texts: int = Field(
+        default=1024,
+        ge=1,
+        description="Texts of one request; of prompts, sentences of classes and parts of "
+        "compounds together.",
+    )
     max_rows: int = Field(
         default=10_000, ge=1, description="Rows of one request's features or embeddings."
     )
@@ -63,6 +82,11 @@ class ServingConfig(BaseModel):
         ge=1,
         description="Requests with features that wait for their estimates or get them; more are "
         "answered with 429.",
+    )
+    max_scores: int = Field(
+        default=2**20,
+        ge=1024,
+        description="Score columns of an answer times its clips or segments.",
     )
     max_text_characters: int = Field(
         default=2000,

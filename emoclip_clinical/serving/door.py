@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from emoclip_clinical.serving.estimates import ServedEstimators
     from emoclip_clinical.serving.isolation.reader import VideoReader
     from emoclip_clinical.serving.jobs import Jobs
+
+
+WRITTEN_AT_ONCE = 2
+"""Large answers; each takes several times its size in memory while it is written."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Door:
         Figures about the server.
     standing : Standing
         Whether the server takes new work.
+    writing : Semaphore
+        Held while a large answer, or a piece of one, is written.
     """
 
     model: ServedModel
@@ -59,6 +66,7 @@ class Door:
     estimators: ServedEstimators | None
     metrics: Metrics
     standing: Standing = field(default_factory=Standing)
+    writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITTEN_AT_ONCE))
 
 
 def door_of(request: Request) -> Door:

@@ -208,7 +208,7 @@ class ServedModel:
         vectors = await self.encode_texts(sentences)
         ends = np.cumsum([len(texts) for texts in prompts.classes.values()])
         groups = dict(zip(prompts.classes, np.split(vectors, ends[:-1]), strict=True))
-        return named_vectors(prompts, *combine_prompts(prompts, groups))
+        return named_vectors(prompts, *await asyncio.to_thread(combine_prompts, prompts, groups))
 
     def submit_pictures(self, pictures: np.ndarray) -> Future[np.ndarray]:
         """Hand in prepared pictures, for threads: wait for room, but not for the vectors.

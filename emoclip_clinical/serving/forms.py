@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from python_multipart.exceptions import FormParserError
@@ -30,6 +30,8 @@ class Form:
         Names of parts that are files, of which there must be one, with their largest sizes.
     fields : mapping of str to int
         Names of small parts, each at most once, with their largest sizes.
+    found : callable
+        Called with a file's name before its content comes; what it raises ends the form.
 
     Attributes
     ----------
@@ -43,13 +45,19 @@ class Form:
     """
 
     def __init__(
-        self, content_type: str, *, files: Mapping[FileKind, int], fields: Mapping[str, int]
+        self,
+        content_type: str,
+        *,
+        files: Mapping[FileKind, int],
+        fields: Mapping[str, int],
+        found: Callable[[FileKind], None],
     ) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
         if not 1 <= len(boundary) <= _LONGEST_BOUNDARY:
             raise Problem(400, f"{FORM} needs a boundary of at most {_LONGEST_BOUNDARY} letters")
         self._files = {str(name): size for name, size in files.items()}
         self._field_sizes = fields
+        self._tell = found
         self._kinds: Mapping[str, FileKind] = {name: name for name in files}
         self.unwritten = bytearray()
         self._file = SealedFile()
@@ -142,6 +150,7 @@ class Form:
             if self._kind is not None:
                 raise Problem(422, f"the form may have one part {self._wanted()}")
             self._kind = self._kinds[name]
+            self._tell(self._kind)
         elif name in self._field_sizes:
             if name in self._fields:
                 raise Problem(422, f"the form may have one part {name}")

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from emoclip_clinical.serving.access import owner_of
 from emoclip_clinical.serving.answers import respond
-from emoclip_clinical.serving.jobs import Job, Jobs, State, Work, nothing
+from emoclip_clinical.serving.jobs import Job, Jobs, Place, State, Work, nothing
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.waiting import unless_gone
 
@@ -38,6 +39,7 @@ async def answered(
     *,
     wait_seconds: float,
     release: Callable[[], None] = nothing,
+    place: Place | None = None,
 ) -> Response:
     """Do work as a job, and answer with its result where it is there in time, else with the job.
 
@@ -51,7 +53,7 @@ async def answered(
         Makes the answer.
     wait_seconds : float
         How long the client waits.
-    release : callable
+    release, place
         See `Jobs.start`.
 
     Returns
@@ -66,7 +68,7 @@ async def answered(
     ClientGoneError
         If the client hung up while it waited; the job is cancelled.
     """
-    job = jobs.start(work, owner=owner_of(request), release=release)
+    job = jobs.start(work, owner=owner_of(request), release=release, place=place)
     try:
         await asyncio.wait_for(_over(request, job), wait_seconds)
     except TimeoutError:
@@ -85,11 +87,6 @@ async def answered(
 async def _over(request: Request, job: Job) -> None:
     # Where nobody waits this never begins, and makes no coroutine that is never awaited.
     await unless_gone(request, job.wait())
-
-
-def owner_of(request: Request) -> str:
-    """Return who asks: a digest of the token, or nothing where there are no tokens."""
-    return str(getattr(request.state, "owner", ""))
 
 
 def accepted(jobs: Jobs, job: Job) -> Response:

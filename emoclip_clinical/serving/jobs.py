@@ -14,6 +14,7 @@ from typing import Literal
 from emoclip_clinical.records import InputError
 from emoclip_clinical.serving.answers import Answer
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.open_files import none_left
 from emoclip_clinical.serving.problems import Problem, shortened
 
 LOG = logging.getLogger("emoclip_clinical.serving")
@@ -90,6 +91,9 @@ class Job:
     ) -> None:
         """Note how it ended."""
         self.state, self._answer, self._problem = state, answer, problem
+        if state == "done":
+            # The last picture that was sampled lies before the end.
+            self.seconds_done = self.seconds_total = max(self.seconds_done, self.seconds_total)
         self._ended.set()
 
     def result(self) -> Answer:
@@ -105,6 +109,25 @@ class Job:
         if self._problem is not None:
             raise self._problem
         raise Problem(409, f"the job is {self.state}: it has no result")
+
+
+class Place:
+    """Room for a job to come; made by `Jobs.reserve`.
+
+    Attributes
+    ----------
+    owner : str
+        Who may ask for the job.
+    """
+
+    def __init__(self, owner: str, reserved: set[Place]) -> None:
+        self.owner = owner
+        self._reserved = reserved
+        reserved.add(self)
+
+    def give_back(self) -> None:
+        """Leave the room to others; nothing happens where that was done."""
+        self._reserved.discard(self)
 
 
 class Jobs:
@@ -123,12 +146,13 @@ class Jobs:
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._reserved: set[Place] = set()
         self._running = asyncio.Semaphore(config.decoders)
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def pending(self) -> int:
-        """How many wait or run."""
+        """How many wait or run; those whose video still comes are not counted."""
         return sum(not job.is_over for job in self._jobs.values())
 
     @property
@@ -136,7 +160,36 @@ class Jobs:
         """How many have a result that nobody has read; failures count, too."""
         return sum(job.is_over and not job.was_read for job in self._jobs.values())
 
-    def start(self, work: Work, *, owner: str, release: Callable[[], None] = nothing) -> Job:
+    def reserve(self, owner: str) -> Place:
+        """Keep a place for a job whose video is still to come.
+
+        Parameters
+        ----------
+        owner : str
+            Who may ask for the job.
+
+        Returns
+        -------
+        Place
+            To be given to `start`, or given back.
+
+        Raises
+        ------
+        Problem
+            429 where there are too many, altogether or of this owner.
+        """
+        self.sweep()
+        self._make_room(owner)
+        return Place(owner, self._reserved)
+
+    def start(
+        self,
+        work: Work,
+        *,
+        owner: str,
+        release: Callable[[], None] = nothing,
+        place: Place | None = None,
+    ) -> Job:
         """Begin a job.
 
         Parameters
@@ -148,6 +201,8 @@ class Jobs:
         release : callable
             Called once when the job is over, however it ends, also where it never ran and where
             this raises.
+        place : Place, optional
+            What `reserve` returned; with one there is room.
 
         Returns
         -------
@@ -158,9 +213,8 @@ class Jobs:
         Problem
             429 where there are too many, altogether or of this owner.
         """
-        self.sweep()
         try:
-            self._make_room(owner)
+            (place or self.reserve(owner)).give_back()
         except Problem:
             release()
             raise
@@ -232,10 +286,15 @@ class Jobs:
         except InputError as error:
             job.end("failed", problem=Problem(422, shortened(error.faults)))
         except Exception as error:
-            # A message may hold content, lines of code do not.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            LOG.error("a bug: %s in a job\n%s", type(error).__name__, frames)
-            job.end("failed", problem=Problem(500, "a fault of the server"))
+            full = none_left(error) if isinstance(error, OSError) else None
+            job.end("failed", problem=full or self._bug(error))
+
+    @staticmethod
+    def _bug(error: Exception) -> Problem:
+        # A message may hold content, lines of code do not.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        LOG.error("a bug: %s in a job\n%s", type(error).__name__, frames)
+        return Problem(500, "a fault of the server")
 
     def _over(self, job: Job, release: Callable[[], None]) -> None:
         del self._tasks[job.id]
@@ -247,8 +306,11 @@ class Jobs:
     def _make_room(self, owner: str) -> None:
         """Have room for another job, if need be by forgetting results that were read."""
         own = [job for job in self._jobs.values() if job.owner == owner]
-        self._forget_one_of(own, most=self._config.max_jobs_of_one, whose=" of yours")
-        self._forget_one_of(list(self._jobs.values()), most=self._config.max_jobs, whose="")
+        own_reserved = sum(place.owner == owner for place in self._reserved)
+        most = self._config.max_jobs_of_one - own_reserved
+        self._forget_one_of(own, most=most, whose=" of yours")
+        most = self._config.max_jobs - len(self._reserved)
+        self._forget_one_of(list(self._jobs.values()), most=most, whose="")
 
     def _forget_one_of(self, jobs: list[Job], *, most: int, whose: str) -> None:
         if len(jobs) < most:

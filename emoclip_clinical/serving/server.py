@@ -33,6 +33,7 @@ from emoclip_clinical.serving.estimates import (
 from emoclip_clinical.serving.isolation.reader import VideoReader
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
+from emoclip_clinical.serving.open_files import none_left, raise_open_files
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
 from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.video_features import video_features
@@ -41,7 +42,10 @@ LOG = logging.getLogger("emoclip_clinical.serving")
 
 _KEEP_ALIVE_SECONDS = 75
 _LAST_SECONDS = 5
-_MOST_CONNECTIONS = 2048
+_ACCEPT_LOG_SECONDS = 60.0
+_ACCEPTED_AT_ONCE = 128
+"""Before those that are too many can be closed: they stay below the limit on open files."""
+_WAITING_CONNECTIONS = 2048
 
 ExceptionInfo = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -69,11 +73,14 @@ def serve(
     InputError
         If the plan can not be carried out.
     KeyboardInterrupt
-        After a second signal.
+        After a second signal; its message says what that means.
     """
     tokens = checked_tokens(plan.address)
     with listening_socket(plan.address) as listening, open_door(plan) as door:
-        warn([*plan.address.warnings, *(door.estimators.warnings if door.estimators else ())])
+        files = raise_open_files(plan.config)
+        door.standing.most_running = files.most_connections
+        of_estimators = door.estimators.warnings if door.estimators else ()
+        warn([*plan.address.warnings, *files.warnings, *of_estimators])
         _log_to_stderr()
         scheme = "https" if plan.address.is_encrypted else "http"
         host, port = listening.getsockname()[:2]
@@ -83,7 +90,9 @@ def serve(
                 make_app(door, tokens=tokens),
                 ssl_certfile=plan.address.certificate_file,
                 ssl_keyfile=plan.address.key_file,
-                http=connections(stall_seconds=plan.config.upload_stall_seconds),
+                http=connections(
+                    stall_seconds=plan.config.upload_stall_seconds, most=files.most_connections
+                ),
                 lifespan="off",
                 ws="none",
                 # The log of uvicorn holds paths, which may hold anything.
@@ -91,7 +100,7 @@ def serve(
                 log_config=None,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_MOST_CONNECTIONS,
+                backlog=_ACCEPTED_AT_ONCE,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_LAST_SECONDS,
             ),
@@ -100,7 +109,7 @@ def serve(
         )
         server.run(sockets=[listening])
     if server.force_exit:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("ended at once; what was not answered is lost")
     say("ended")
 
 
@@ -202,7 +211,7 @@ class DoorServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Do what the first request would have to wait for, and listen."""
-        asyncio.get_running_loop().set_exception_handler(_tell_of_bug)
+        asyncio.get_running_loop().set_exception_handler(_BesideRequests().tell)
         await asyncio.to_thread(self._door.reader.ready)
         model = self._door.model
         side = model.embedder.image_size_pixels
@@ -210,6 +219,9 @@ class DoorServer(uvicorn.Server):
         if model.embedder.has_text_tower:
             await self._door.prompts.own_vectors()
         await super().startup(sockets=sockets)
+        for one in sockets or ():
+            # asyncio has one number for those that wait and those that it takes at once.
+            one.listen(_WAITING_CONNECTIONS)
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -249,11 +261,22 @@ class _WithoutMessages(logging.Formatter):
         return "".join([*traceback.format_tb(ei[2]), name])
 
 
-def _tell_of_bug(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody waited for; asyncio's own words would quote its message."""
-    error = context.get("exception")
-    if error is not None:
-        LOG.error("a bug: beside every request", exc_info=error)
+class _BesideRequests:
+    """Logs what nobody waited for; asyncio's own words would quote its message."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def tell(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error, and connections that can not be taken once a minute."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and "socket" in context and none_left(error) is not None:
+            # asyncio tries again thousands of times a second.
+            if time.monotonic() >= self._silent_until:
+                self._silent_until = time.monotonic() + _ACCEPT_LOG_SECONDS
+                LOG.warning("connections can not be taken: too many files are open at once")
+        elif error is not None:
+            LOG.error("a bug: beside every request", exc_info=error)
 
 
 def _log_to_stderr() -> None:

@@ -15,11 +15,19 @@ class Standing:
         Whether it finishes what it has accepted and takes nothing more.
     n_running : int
         Requests that are being answered.
+    most_running : int or None
+        More are refused; None for any number.
     """
 
     def __init__(self) -> None:
         self.is_draining = False
         self.n_running = 0
+        self.most_running: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more requests are being answered than there are to be."""
+        return self.most_running is not None and self.n_running > self.most_running
 
     def drain(self) -> None:
         """Take no further work."""

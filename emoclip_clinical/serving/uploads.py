@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,6 +15,7 @@ from emoclip_clinical.serving.answers import ARROW, NPY
 from emoclip_clinical.serving.bodies import Body, body_of, media_type
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.forms import FORM, FileKind, Form
+from emoclip_clinical.serving.jobs import Place
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.sealed_files import SealedFile
 
@@ -38,15 +39,20 @@ class Upload:
         Its content, to be closed by `close`.
     fields : mapping of str to bytes
         Small parts of a form.
+    place : Place or None
+        What is kept for the job that a video becomes.
     """
 
     kind: Kind
     file: SealedFile
     fields: Mapping[str, bytes]
+    place: Place | None = None
 
     def close(self) -> None:
-        """Give up the file."""
+        """Give up the file, and the place."""
         self.file.close()
+        if self.place is not None:
+            self.place.give_back()
 
 
 class _Sink(Protocol):
@@ -97,6 +103,7 @@ async def receive(
     config: ServingConfig,
     kinds: frozenset[Kind],
     fields: frozenset[str] = frozenset(),
+    reserve: Callable[[], Place] | None = None,
 ) -> Upload:
     """Receive a body that is a file, or a form with a file.
 
@@ -110,6 +117,9 @@ async def receive(
         ``video``, ``frames`` (npy) or ``arrow``.
     fields : frozenset of str
         Small parts that a form may have beside its file.
+    reserve : callable, optional
+        Keeps a place for a video's job; called once it is known that a video comes, and before
+        it is received.
 
     Returns
     -------
@@ -120,13 +130,37 @@ async def receive(
     ------
     Problem
         400 for what is no form, or ends too early; 408 where it stalls; 413 where it is too
-        large; 415 for another type; 422 for other parts; 429 where too many are sent at once;
-        507 where the disk is full.
+        large; 415 for another type; 422 for other parts; 429 where too many are sent at once, or
+        of `reserve`; 507 where the disk is full.
     """
     async with body_of(request, config=config) as body:
         kind = _kind(request, kinds)
         body.limit(_most_bytes(config, kind, kinds))
-        return await _received(body, _sink(request, config, kind, kinds, fields))
+        kept = _Kept(reserve)
+        try:
+            if kind is not None:
+                kept.is_a(kind)
+            sink = _sink(request, config, kind, kinds, fields, found=kept.is_a)
+            return Upload(*await _received(body, sink), place=kept.place)
+        except BaseException:
+            kept.give_back()
+            raise
+
+
+class _Kept:
+    """The place that is kept for a video, from the moment at which it is known that one comes."""
+
+    def __init__(self, reserve: Callable[[], Place] | None) -> None:
+        self._reserve = reserve
+        self.place: Place | None = None
+
+    def is_a(self, kind: Kind) -> None:
+        if kind == "video" and self._reserve is not None:
+            self.place = self._reserve()
+
+    def give_back(self) -> None:
+        if self.place is not None:
+            self.place.give_back()
 
 
 def _kind(request: Request, kinds: frozenset[Kind]) -> Kind | None:
@@ -165,6 +199,8 @@ def _sink(
     kind: Kind | None,
     kinds: frozenset[Kind],
     fields: frozenset[str],
+    *,
+    found: Callable[[FileKind], None],
 ) -> _Sink:
     if kind is not None:
         return _OneFile(kind)
@@ -174,10 +210,11 @@ def _sink(
         request.headers["content-type"],
         files=files,
         fields=dict.fromkeys(fields, config.max_json_bytes),
+        found=found,
     )
 
 
-async def _received(body: Body, sink: _Sink) -> Upload:
+async def _received(body: Body, sink: _Sink) -> tuple[Kind, SealedFile, Mapping[str, bytes]]:
     try:
         async with aclosing(body.chunks()) as chunks:
             async for chunk in chunks:
@@ -185,7 +222,7 @@ async def _received(body: Body, sink: _Sink) -> Upload:
                 if len(sink.unwritten) >= _WRITTEN_AT_ONCE_BYTES:
                     await run_in_threadpool(sink.flush)
         await run_in_threadpool(sink.flush)
-        return Upload(*sink.finish())
+        return sink.finish()
     except OSError as error:
         sink.close()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -139,7 +139,9 @@ class InlinePrompts(BaseModel):
         min_length=2, description="Classes, each with one or more sentences."
     )
     compounds: dict[_Name, Annotated[list[_Name], Field(min_length=2)]] = Field(
-        default={}, description="Compound classes, each with two or more of the classes."
+        default={},
+        description="Compound classes, each with two or more of the classes. All parts of all "
+        "compounds count as texts, together with the sentences of the classes.",
     )
     language: str = Field(default="en", max_length=64)
     author: str = Field(default="", max_length=256)
@@ -159,13 +161,46 @@ class InlinePrompts(BaseModel):
         Raises
         ------
         Problem
-            413 for too many sentences.
+            413 for too many sentences and parts of compounds.
         """
         n_texts = sum(map(len, self.classes.values()))
-        if n_texts > most_texts:
-            raise Problem(413, f"prompts may have at most {most_texts} sentences, got {n_texts}")
+        n_parts = sum(map(len, self.compounds.values()))
+        if n_texts + n_parts > most_texts:
+            raise Problem(
+                413,
+                f"prompts may have at most {most_texts} sentences and parts of compounds together, "
+                f"got {n_texts} and {n_parts}",
+            )
         return PromptSet(
             self.name,
             classes={name: tuple(texts) for name, texts in self.classes.items()},
             compounds={name: tuple(parts) for name, parts in self.compounds.items()},
+        )
+
+
+def check_number_of_strings(content: bytes, *, most_texts: int) -> None:
+    """Refuse JSON with more strings than any `InlinePrompts` of so many texts can have.
+
+    To read megabytes of names takes seconds, in which nobody else is answered.
+
+    Parameters
+    ----------
+    content : bytes
+        JSON text, or what is sent as such.
+    most_texts : int
+        Sentences and parts of compounds together.
+
+    Raises
+    ------
+    Problem
+        413.
+    """
+    # Every class has a sentence and every compound two parts, so that there are no more names
+    # than texts. What looks like an escaped quote may be none: there are at least so many quotes.
+    n_quotes = content.count(b'"') - content.count(b'\\"')
+    if n_quotes > 2 * (2 * most_texts + 2 * len(InlinePrompts.model_fields)):
+        raise Problem(
+            413,
+            f"prompts may have at most {most_texts} sentences and parts of compounds together, "
+            "got many more",
         )

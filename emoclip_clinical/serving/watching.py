@@ -9,6 +9,7 @@ import traceback
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emoclip_clinical.serving.access import OPEN_PATHS
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.standing import Standing
@@ -67,14 +68,14 @@ class Watched:
 
 
 class Answered:
-    """Innermost: refuse new work at the server's end, and answer bugs without their content.
+    """Innermost: refuse work where it is too much or too late; answer bugs without their content.
 
     Parameters
     ----------
     app : ASGI application
         The routes.
     standing : Standing
-        Whether the server is ending.
+        Whether the server is ending, or full.
     """
 
     def __init__(self, app: ASGIApp, *, standing: Standing) -> None:
@@ -86,6 +87,10 @@ class Answered:
         ending = Problem(503, "the server is ending", retry_after_seconds=_RETRY_SECONDS)
         if scope["type"] == "http" and scope["method"] == "POST" and self._standing.is_draining:
             await ending.response()(scope, receive, send)
+            return
+        if scope["type"] == "http" and self._standing.is_full and scope["path"] not in OPEN_PATHS:
+            full = Problem(503, "too many requests at once", retry_after_seconds=_RETRY_SECONDS)
+            await full.response()(scope, receive, send)
             return
         has_begun = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -46,8 +47,13 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(model: Path, *options: str, scratch: Path) -> Iterator[ServerProcess]:
-    """Start `emoclip-clinical serve`, and kill it at the end where it still runs."""
+def server_process(
+    model: Path, *options: str, scratch: Path, most_files: int | None = None
+) -> Iterator[ServerProcess]:
+    """Start `emoclip-clinical serve`, and kill it at the end where it still runs.
+
+    With `most_files`, it may have no more open at once, whatever it asks for.
+    """
     mine, its = os.pipe()
     nothing = os.open(os.devnull, os.O_RDWR)
     process = WarmProcess(
@@ -57,6 +63,9 @@ def server_process(model: Path, *options: str, scratch: Path) -> Iterator[Server
         env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
         streams=[nothing, nothing, its],
     )
+    if most_files is not None:
+        # Long before the model is loaded, after which the server looks at its limit.
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most_files, most_files))
     os.close(nothing)
     os.close(its)
     said: list[str] = []

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import math
+import tracemalloc
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from emoclip_clinical.features.layout import vector_column
-from emoclip_clinical.serving.answers import ARROW, JSON, NPY, Answer, chosen_form, written
+from emoclip_clinical.serving import json_tables
+from emoclip_clinical.serving.answers import (
+    ARROW,
+    JSON,
+    NPY,
+    Answer,
+    chosen_form,
+    respond,
+    written,
+)
+from emoclip_clinical.serving.json_tables import json_pieces
+from emoclip_clinical.serving.piecewise import Piecewise
 from emoclip_clinical.serving.problems import Problem
 
 
@@ -82,6 +100,85 @@ def test_a_table_in_pieces_is_written_whole() -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(written(answer, NPY))), vectors[1:])
     rows = json.loads(written(answer, JSON))["rows"]
     np.testing.assert_array_equal([row["embedding"] for row in rows], vectors[1:])
+
+
+def test_however_many_rows_are_written_at_once_the_text_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    about = {"model": {"name": "m"}}
+    large = pa.concat_tables([table()] * 5)
+    whole = b"".join(json_pieces(large, about))
+    for n_numbers in (1, 25, 40):
+        monkeypatch.setattr(json_tables, "_NUMBERS_AT_ONCE", n_numbers)
+        pieces = list(json_pieces(large, about))
+        # 11 numbers or words a row.
+        assert len(pieces) == 2 + math.ceil(20 / max(1, n_numbers // 11))
+        assert b"".join(pieces) == whole
+
+
+def test_a_large_answer_never_lies_in_memory_as_text() -> None:
+    vectors = np.random.default_rng(0).normal(size=(4000, 512)).astype(np.float32)
+    large = pa.table({"embedding": vector_column(vectors)})
+    tracemalloc.start()
+    n_bytes = sum(map(len, json_pieces(large, {})))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n_bytes > 20_000_000
+    assert peak < n_bytes
+
+
+def sent_by(response: Response, *, gone_after: int | None = None) -> list[dict]:
+    """What a response sends to a client that hangs up after so many messages, or never."""
+    messages: list[dict] = []
+
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, object]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            messages.append(message)
+            if len(messages) == gone_after:
+                gone.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        await response({"type": "http"}, receive, send)
+
+    asyncio.run(run())
+    return messages
+
+
+@pytest.mark.parametrize("accept", [JSON, ARROW, NPY])
+def test_a_large_answer_in_each_form(accept: str) -> None:
+    vectors = np.random.default_rng(0).normal(size=(1000, 512)).astype(np.float32)
+    answer = Answer(pa.table({"embedding": vector_column(vectors)}), {"a": 1})
+    app = SimpleNamespace(state=SimpleNamespace(door=SimpleNamespace(writing=asyncio.Semaphore(1))))
+    headers = [(b"accept", accept.encode())]
+    request = Request({"type": "http", "headers": headers, "app": app})
+    start, *bodies = sent_by(asyncio.run(respond(request, answer)))
+    assert (start["status"], dict(start["headers"])[b"content-type"]) == (200, accept.encode())
+    assert b"".join(message["body"] for message in bodies) == written(answer, accept)
+    assert [m.get("more_body", False) for m in bodies] == [True] * (len(bodies) - 1) + [False]
+    assert (len(bodies) > 3) == (accept == JSON)
+    assert (b"content-length" in dict(start["headers"])) == (accept != JSON)
+
+
+def test_who_hangs_up_has_no_more_written() -> None:
+    n_made = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal n_made
+        while n_made < 100:
+            n_made += 1
+            yield b"x"
+
+    writing = asyncio.Semaphore(1)
+    sent_by(Piecewise(pieces(), writing=writing, media_type=JSON, headers={}), gone_after=3)
+    assert n_made <= 3
+    assert not writing.locked()
 
 
 @pytest.mark.parametrize("form", [JSON, ARROW, NPY])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Callable
@@ -47,6 +48,47 @@ def test_at_its_end_it_answers_what_it_has_and_takes_nothing_new(
         is_problem(client.get("/readyz"), 503)
         assert client.get("/healthz").status_code == 200
         assert client.get("/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/healthz", "/readyz"])
+def test_probes_may_ask_for_the_head_alone(client: TestClient, door: Door, address: str) -> None:
+    answer = client.head(address)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["X-Request-ID"]
+    # Only these: a result that was asked for by its head is not read.
+    assert client.head("/v1/models").status_code == 405
+
+
+def test_a_full_server_says_when_to_come_again(open_door: Callable[..., Door]) -> None:
+    door = open_door()
+    with TestClient(make_app(door), base_url="http://localhost") as client:
+        door.standing.most_running = 1
+        assert client.get("/v1/models").status_code == 200
+        with door.standing.running():
+            refused = client.get("/v1/models")
+            is_problem(refused, 503)
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert client.get("/healthz").status_code == 200
+
+
+def test_too_many_open_files_are_no_bug(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    routes = make_routes(door)
+
+    @routes.get("/files/{number}")
+    async def files(number: int) -> None:
+        raise OSError(number, "name of a file")
+
+    app = Watched(Answered(routes, standing=Standing()), metrics=Metrics(), standing=Standing())
+    with TestClient(app) as client, caplog.at_level(logging.ERROR):
+        for number in (errno.EMFILE, errno.ENFILE):
+            response = client.get(f"/files/{number}")
+            is_problem(response, 503)
+            assert int(response.headers["Retry-After"]) >= 1
+        assert caplog.records == []
+        response = client.get(f"/files/{errno.EIO}")
+        is_problem(response, 500)
+        assert "name of a file" not in response.text
+    assert "a bug: OSError" in caplog.text
 
 
 def test_models_tells_what_can_be_asked(client: TestClient, embedder: Embedder) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emoclip_clinical.serving.config import ServingConfig
-from emoclip_clinical.serving.connections import connections
+from emoclip_clinical.serving.connections import SPARE_CONNECTIONS, connections
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.server import DoorServer
@@ -26,6 +28,8 @@ STALL_SECONDS = 0.3
 LONGEST_SECONDS = 20.0
 N_BYTES, N_PIECES = 20_000_000, 40
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PIECES = {"/pieces": 40}
+IN_PIECES = b"GET /pieces HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def much(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,16 +37,18 @@ async def much(scope: Scope, receive: Receive, send: Send) -> None:
     n_bytes = 0 if scope["path"] == "/little" else N_BYTES
     headers = [(b"content-length", str(n_bytes).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": bytes(n_bytes)})
+    for left in range(PIECES.get(scope["path"], 1) - 1, -1, -1):
+        body = bytes(n_bytes // PIECES.get(scope["path"], 1))
+        await send({"type": "http.response.body", "body": body, "more_body": left > 0})
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+@contextmanager
+def served(app: ASGIApp, **given: float) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        http = connections(stall_seconds=STALL_SECONDS)
+        http = connections(**{"stall_seconds": STALL_SECONDS, **given})
         server = uvicorn.Server(
             uvicorn.Config(
-                much, http=http, lifespan="off", ws="none", log_config=None, timeout_keep_alive=60
+                app, http=http, lifespan="off", ws="none", log_config=None, timeout_keep_alive=60
             )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -50,6 +56,12 @@ def port() -> Iterator[int]:
         yield listening.getsockname()[1]
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with served(much) as made:
+        yield made
 
 
 def connect(port: int) -> socket.socket:
@@ -107,18 +119,20 @@ def bytes_left(connection: socket.socket) -> int:
     return n_read
 
 
-def test_who_reads_nothing_is_cut(port: int) -> None:
+@pytest.mark.parametrize("request_", [REQUEST, IN_PIECES])
+def test_who_reads_nothing_is_cut(port: int, request_: bytes) -> None:
     with connect(port) as connection:
-        connection.sendall(REQUEST)
+        connection.sendall(request_)
         time.sleep(4 * STALL_SECONDS)
         # What lay in buffers still comes.
         assert 0 < bytes_left(connection) < N_BYTES
 
 
-def test_who_reads_slowly_gets_all_and_may_ask_again(port: int) -> None:
+@pytest.mark.parametrize("request_", [REQUEST, IN_PIECES])
+def test_who_reads_slowly_gets_all_and_may_ask_again(port: int, request_: bytes) -> None:
     with connect(port) as connection:
         for _ in range(2):
-            connection.sendall(REQUEST)
+            connection.sendall(request_)
             began = time.monotonic()
             with connection.makefile("rb") as answer:
                 assert answer.readline().startswith(b"HTTP/1.1 200")
@@ -130,6 +144,75 @@ def test_who_reads_slowly_gets_all_and_may_ask_again(port: int) -> None:
             assert time.monotonic() - began > 3 * STALL_SECONDS
             # Idle between two requests is not stalled.
             time.sleep(3 * STALL_SECONDS)
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    with suppress(ConnectionResetError), connection.makefile("rb") as file:
+        return file.read()
+    return b""
+
+
+LITTLE = b"GET /little HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def test_who_holds_connections_and_asks_nothing_keeps_nobody_out() -> None:
+    with served(much, stall_seconds=30, most=4) as port, ExitStack() as held:
+        kept = held.enter_context(connect(port))
+        kept.sendall(LITTLE.replace(b"close", b"keep-alive"))
+        assert kept.recv(12) == b"HTTP/1.1 200"
+        idle = []
+        for _ in range(40):
+            idle.append(held.enter_context(connect(port)))
+            idle[-1].sendall(b"GET / HT")
+            with connect(port) as asks:
+                asks.sendall(LITTLE)
+                assert answer_of(asks).startswith(b"HTTP/1.1 200")
+        # The oldest were cut, the last ones were not.
+        assert all(is_cut(one) for one in idle[:37])
+        # Nor was the one that had asked before.
+        kept.sendall(LITTLE)
+        assert answer_of(kept).count(b"HTTP/1.1 200") == 1
+        idle[-1].sendall(b"TP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert len(answer_of(idle[-1])) > N_BYTES
+
+
+def test_who_is_being_answered_keeps_the_place() -> None:
+    with served(much, stall_seconds=30, most=2) as port, ExitStack() as held:
+        busy = [held.enter_context(connect(port)) for _ in range(2)]
+        for one in busy:
+            # Its answer does not fit into any buffer.
+            one.sendall(REQUEST)
+            assert one.recv(1) == b"H"
+        more = [held.enter_context(connect(port)) for _ in range(SPARE_CONNECTIONS + 20)]
+        for one in more:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                one.sendall(REQUEST)
+        answered = [one for one in more if not is_cut(one)]
+        # One that asked nothing yet may go in favour of the next.
+        assert 1 <= len(answered) <= SPARE_CONNECTIONS
+        for one in busy:
+            n_bytes = 0
+            while n_bytes < N_BYTES:
+                n_bytes += len(one.recv(2**20))
+
+
+def test_what_is_no_http_is_a_problem_with_a_number(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="emoclip_clinical.serving"), connect(port) as one:
+        one.sendall(b"GET /secret HTTP/1.1\r\nHost : a\r\n\r\n")
+        head, _, body = answer_of(one).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines)
+    assert status.startswith("HTTP/1.1 400")
+    assert fields["content-type"] == "application/problem+json"
+    assert fields["cache-control"] == "no-store"
+    assert fields["connection"] == "close"
+    assert int(fields["content-length"]) == len(body)
+    assert json.loads(body)["faults"] == ["the request is not sound HTTP"]
+    assert any(fields["x-request-id"] in record.getMessage() for record in caplog.records)
+    assert "secret" not in caplog.text
 
 
 def test_an_answer_is_sent_to_its_end_before_the_server_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.job_answers import answered
 from emoclip_clinical.serving.jobs import Job, Jobs
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.sealed_files import SealedFile
 from tests.serving.near import assert_near
 
 ANSWER = Answer(pa.table({"a": [1, 2]}), {"model": "m"})
@@ -85,6 +87,7 @@ def test_a_job_from_its_start_to_its_end(clock: Clock) -> None:
         await job.wait()
         await steps()
         assert job.state == "done"
+        assert (job.seconds_done, job.seconds_total) == (10.0, 10.0)
         assert job.result() is ANSWER
         assert (jobs.pending, jobs.unread, gate.n_released) == (0, 1, 1)
         assert jobs.expires_in(job) == 500
@@ -195,6 +198,59 @@ def test_one_client_leaves_places_to_the_others(clock: Clock) -> None:
     asyncio.run(run())
 
 
+def test_room_is_kept_for_jobs_whose_video_still_comes(clock: Clock) -> None:
+    async def run() -> None:
+        jobs, gate = store(clock, max_jobs_of_one=2), Gate()
+        gate.open.set()
+        place = jobs.reserve("a")
+        jobs.start(gate.work, owner="a")
+        with pytest.raises(Problem, match="of yours"):
+            jobs.reserve("a")
+        others = [jobs.reserve("b"), jobs.reserve("b")]
+        with pytest.raises(Problem, match="too many jobs wait"):
+            jobs.reserve("c")
+        # What was kept is there, and is used up.
+        jobs.start(gate.work, owner="a", place=place)
+        with pytest.raises(Problem, match="too many jobs wait"):
+            jobs.reserve("c")
+        for one in others:
+            one.give_back()
+        jobs.start(gate.work, owner="c")
+        assert (jobs.pending, jobs.unread) == (3, 0)
+        await jobs.close()
+
+    asyncio.run(run())
+
+
+def test_a_full_store_refuses_a_video_before_it_is_received(
+    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = open_door(max_jobs=1)
+
+    def none(self: SealedFile, content: bytes) -> None:
+        raise AssertionError("it is received")
+
+    with TestClient(make_app(door), base_url="http://localhost") as client:
+        place = door.jobs.reserve("")
+        headers = {"Content-Type": "video/mp4"}
+        sent = ({"content": b"x", "headers": headers}, {"files": {"video": ("v", b"x")}})
+        with monkeypatch.context() as patched:
+            patched.setattr(SealedFile, "write", none)
+            for address in ("/v1/embeddings/video", "/v1/scores"):
+                for one in sent:
+                    answer = client.post(address, **one)
+                    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
+        place.give_back()
+        # However a request ends, its place is free again.
+        for content in (b"no video", b""):
+            assert client.post("/v1/scores", content=content, headers=headers).status_code == 422
+        bad = {"prompts": ("p", "{", "application/json"), "video": ("v", b"x", "video/mp4")}
+        assert client.post("/v1/scores", files=bad).status_code == 400
+        frame = client.post("/v1/embeddings/video?unit=frame", content=b"x", headers=headers)
+        assert frame.status_code == 422
+        door.jobs.reserve("").give_back()
+
+
 def test_nobody_else_finds_a_job(clock: Clock) -> None:
     async def run() -> None:
         jobs, gate = store(clock), Gate()
@@ -232,6 +288,8 @@ def test_a_job_that_is_deleted_is_cancelled(clock: Clock, begun: bool) -> None:
         (Problem(413, ("too long", "too wide")), 413, ("too long", "too wide")),
         (InputError(["one", "two"]), 422, ("one", "two")),
         (KeyError("the patient's name"), 500, ("a fault of the server",)),
+        (OSError(errno.EMFILE, "x"), 503, ("too many files are open at once",)),
+        (OSError(errno.EIO, "the patient's name"), 500, ("a fault of the server",)),
     ],
 )
 def test_a_job_that_fails(
@@ -331,7 +389,7 @@ def ended(client: TestClient, where: str) -> dict[str, object]:
 def test_a_job_over_http(client: TestClient, door: Door, posted: str, film: bytes) -> None:
     told = ended(client, posted)
     assert told["state"] == "done"
-    assert told["seconds_total"] == 120.0
+    assert told["seconds_total"] == told["seconds_done"] == 120.0
     assert 3500 < told["expires_in_seconds"] <= 3600
     first = client.get(f"{posted}/result")
     assert first.status_code == 200

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -121,7 +122,55 @@ def test_a_second_signal_ends_it_at_once(model_folder: Path, tmp_path: Path) -> 
         assert server.exit_code(seconds=60) == 130
         for future in asked:
             assert future.exception() is not None or future.result().status_code in (200, 503)
+    said = "".join(server.said)
+    assert "what was not answered is lost" in said
+    assert "kept" not in said
     assert_nothing_left(server, children, tmp_path)
+
+
+def test_idle_connections_keep_nobody_out(model_folder: Path, tmp_path: Path) -> None:
+    body = io.BytesIO()
+    np.save(body, np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    frames = {"content": body.getvalue(), "headers": {"Content-Type": "application/x-npy"}}
+    # 156 files are for work, which leaves 244 connections.
+    limits = ("--limit", "max_uploads=4", "--limit", "max_small_uploads=4", "--limit", "max_jobs=4")
+    with (
+        server_process(model_folder, *limits, scratch=tmp_path, most_files=400) as server,
+        ExitStack() as held,
+    ):
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(450):
+            held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+        for _ in range(3):
+            assert httpx2.get(f"{server.url}/healthz", timeout=30).status_code == 200
+            address = f"{server.url}/v1/embeddings/video"
+            assert httpx2.post(address, timeout=30, **frames).status_code == 200
+        server.ask_to_end()
+        assert server.exit_code() == 0
+    assert "at most 244 connections" in "".join(server.said)
+    assert not [line for line in server.said if "ERROR" in line]
+
+
+def test_who_asks_for_leave_is_not_told_to_send_what_is_refused(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    limits = ("--limit", "max_video_bytes=100000", "--limit", "max_frames_bytes=100000")
+    with server_process(model_folder, *limits, scratch=tmp_path) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for kind, n_bytes, first in (
+            ("video/mp4", 10**7, b"HTTP/1.1 413"),
+            ("text/html", 10, b"HTTP/1.1 415"),
+            ("video/mp4", 10, b"HTTP/1.1 100"),
+        ):
+            head = (
+                "POST /v1/embeddings/video HTTP/1.1", "Host: localhost", f"Content-Type: {kind}",
+                f"Content-Length: {n_bytes}", "Expect: 100-continue", "", "",
+            )  # fmt: skip
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall("\r\n".join(head).encode())
+                began = time.monotonic()
+                assert connection.recv(12) == first
+            assert time.monotonic() - began < 0.9
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

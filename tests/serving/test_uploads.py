@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,9 @@ import pytest
 from starlette.requests import Request
 
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.jobs import Jobs, Place
 from emoclip_clinical.serving.json_bodies import read_json
+from emoclip_clinical.serving.places import Places
 from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.schemas import TextsRequest
 from emoclip_clinical.serving.sealed_files import SealedFile
@@ -26,6 +29,7 @@ from emoclip_clinical.serving.uploads import Upload, receive
 MIB = 2**20
 BOTH = frozenset({"video", "frames"})
 PROMPTS = frozenset({"prompts"})
+TWO_TYPES = ("video/mp4", "application/octet-stream")
 SMALL = ServingConfig(max_video_bytes=3 * MIB, max_frames_bytes=MIB, max_json_bytes=2048)
 
 
@@ -216,7 +220,7 @@ def test_a_request_that_is_cancelled() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert request.app.state.n_uploads == 0
+        assert request.app.state.uploads.n_taken == 0
 
     asyncio.run(run())
 
@@ -248,6 +252,114 @@ def test_so_many_at_once_and_no_more() -> None:
         (await receive(again, config=config, kinds=BOTH)).close()
 
     asyncio.run(run())
+
+
+def test_videos_leave_places_to_short_requests() -> None:
+    config = SMALL.model_copy(update={"max_uploads": 2})
+    state = SimpleNamespace()
+
+    async def run() -> None:
+        films = [request_of([b"a", 30.0], {"Content-Type": t}, state=state) for t in TWO_TYPES]
+        slow = [asyncio.ensure_future(receive(film, config=config, kinds=BOTH)) for film in films]
+        await asyncio.sleep(0.1)
+        text = request_of([b'{"texts": ["a"]}'], {"Content-Type": "application/json"}, state=state)
+        assert (await read_json(text, TextsRequest, config=config)).texts == ["a"]
+        small = request_of([b"a"], {"Content-Type": "application/x-npy"}, state=state)
+        (await receive(small, config=config, kinds=BOTH)).close()
+        for upload in slow:
+            upload.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_one_token_leaves_half_of_the_places_to_others() -> None:
+    places = Places(3)
+    with places.taken("a"), places.taken("a"):
+        with pytest.raises(Problem, match="of yours") as caught, places.taken("a"):
+            pass
+        assert caught.value.status == 429
+        assert "Retry-After" in caught.value.headers
+        with places.taken("b"), pytest.raises(Problem, match="too many uploads at once"):
+            places.taken("c").__enter__()
+    assert places.n_taken == 0
+    # Without tokens nobody is told from anybody.
+    with places.taken(""), places.taken(""), places.taken(""):
+        assert places.n_taken == 3
+
+
+def test_a_body_must_keep_up_a_rate_on_the_whole() -> None:
+    config = SMALL.model_copy(
+        update={"upload_stall_seconds": 0.2, "min_upload_bytes_per_second": 100_000}
+    )
+    # Each second 50,000 bytes; none of the pauses is a stall.
+    crawl = [part for _ in range(40) for part in (bytes(2500), 0.05)]
+    began = time.monotonic()
+    problem = refused(crawl, {"Content-Type": "video/mp4"}, config=config)
+    assert (problem.status, problem.faults) == (
+        408,
+        ("the body came more slowly than 100000 bytes a second",),
+    )
+    # t = 0.2 + 50,000 t / 100,000 at 0.4 s; then a refused body is read on for a second.
+    assert 0.35 < time.monotonic() - began < 3
+    config = config.model_copy(update={"min_upload_bytes_per_second": 10_000})
+    assert received(crawl, {"Content-Type": "video/mp4"}, config=config)[1] == bytes(100_000)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "video/mp4", "Content-Length": str(100 * MIB)}, 413),
+        ({"Content-Type": "text/html", "Content-Length": "10"}, 415),
+        ({"Content-Type": "video/mp4", "Content-Encoding": "gzip"}, 415),
+    ],
+)
+def test_who_asks_for_leave_is_refused_without_it(headers: dict[str, str], status: int) -> None:
+    async def get() -> dict[str, object]:
+        raise AssertionError("to ask for the body is to invite it")
+
+    request = request_of([], {**headers, "Expect": "100-continue"})
+    request._receive = get
+    with pytest.raises(Problem) as caught:
+        asyncio.run(receive(request, config=SMALL, kinds=BOTH))
+    assert caught.value.status == status
+    assert caught.value.headers["Connection"] == "close"
+
+
+def a_video_form(content: bytes) -> tuple[list[bytes], dict[str, str]]:
+    body, headers = form_of({"video": ("x", content)})
+    return cut(body, size=5000), headers
+
+
+def test_a_place_for_the_job_is_kept_before_the_video_comes() -> None:
+    jobs = Jobs(config=ServingConfig(max_jobs=1))
+
+    def reserve() -> Place:
+        return jobs.reserve("")
+
+    async def run(chunks: Iterable[bytes | float | str], headers: dict[str, str]) -> Upload:
+        request = request_of(chunks, headers)
+        return await receive(request, config=SMALL, kinds=BOTH, reserve=reserve)
+
+    form, form_headers = a_video_form(noise(50_000))
+    for chunks, headers in (([b"x"], {"Content-Type": "video/mp4"}), (form, form_headers)):
+        upload = asyncio.run(run(chunks, headers))
+        with pytest.raises(Problem) as caught:
+            jobs.reserve("")
+        assert caught.value.status == 429
+        upload.close()
+    # Frames become no job.
+    with asyncio.run(run([b"x"], {"Content-Type": "application/x-npy"})).file:
+        place = jobs.reserve("")
+    with pytest.raises(Problem) as caught:
+        asyncio.run(run(form, form_headers))
+    assert (caught.value.status, caught.value.faults[0][:13]) == (429, "too many jobs")
+    place.give_back()
+    place.give_back()
+    for broken in ([b"x", "gone"], [bytes(4 * MIB)]):
+        with pytest.raises(Problem):
+            asyncio.run(run(broken, {"Content-Type": "video/mp4"}))
+        jobs.reserve("").give_back()
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

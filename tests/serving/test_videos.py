@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.features.scores import encode_prompt_sets, score_embeddings
 from emoclip_clinical.records import PromptSet
+from emoclip_clinical.serving import encoding
+from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.door import Door
+from emoclip_clinical.serving.routes import videos
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -164,6 +168,125 @@ def test_unsound_prompts(
     assert response.status_code == status
     assert said in response.json()["detail"]
     assert "secret" not in response.text
+
+
+def own_prompts(n_classes: int, compounds: dict[str, list[str]]) -> str:
+    classes = {f"c{i}": [f"a face {i}"] for i in range(n_classes)}
+    return json.dumps({"name": "own", "classes": classes, "compounds": compounds})
+
+
+def tiny_clips(n: int) -> bytes:
+    return npy(np.arange(n * 3, dtype=np.uint32).astype(np.uint8).reshape(n, 1, 1, 1, 3))
+
+
+def test_parts_of_compounds_count_as_texts(client: TestClient, door: Door, film: Path) -> None:
+    # The limit is 1,024 texts.
+    for n_compounds, status in ((511, 200), (512, 413)):
+        pairs = {f"x{i}": ["c0", "c1"] for i in range(n_compounds)}
+        prompts = ("p", own_prompts(2, pairs), JSON)
+        answer = client.post(
+            "/v1/scores", files={"prompts": prompts, "frames": ("f", tiny_clips(1), NPY)}
+        )
+        assert answer.status_code == status, answer.text
+    assert answer.json()["faults"] == [
+        "prompts may have at most 1024 sentences and parts of compounds together, got 2 and 1024"
+    ]
+    long = ("p", own_prompts(2, {"x": ["c0", "c1"] * 600}), JSON)
+    video = ("v", film.read_bytes(), "video/mp4")
+    answer = client.post("/v1/scores?wait=0", files={"prompts": long, "video": video})
+    assert answer.status_code == 413
+    assert door.jobs.pending == 0
+
+
+def test_prompts_of_many_names_are_refused_before_they_are_read(
+    client: TestClient, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(content: bytes, model: type) -> None:
+        raise AssertionError("it is read")
+
+    # The most quotes that there may be: a class a sentence, and all of them of quotes.
+    classes = {f"c{i}": ['"\\'] for i in range(1024)}
+    sound = {
+        "name": "own", "classes": classes, "language": "a", "author": "b", "date": "c",
+        "compounds": {},
+    }  # fmt: skip
+    sent = {"frames": ("f", tiny_clips(1), NPY)}
+    answer = client.post("/v1/scores", files={"prompts": ("p", json.dumps(sound), JSON), **sent})
+    assert answer.status_code == 200, answer.text
+    monkeypatch.setattr(videos, "parse_json", none)
+    pairs = {f"x{i}": ["c0", "c1"] for i in range(20_000)}
+    answer = client.post(
+        "/v1/scores", files={"prompts": ("p", own_prompts(2, pairs), JSON), **sent}
+    )
+    assert answer.status_code == 413
+    assert "at most 1024 sentences" in answer.json()["detail"]
+
+
+def test_clips_times_columns_are_limited(open_door: Callable[..., Door]) -> None:
+    door = open_door(max_scores=1024)
+    # Two classes and a compound: two shares, and three cosines.
+    prompts = ("p", own_prompts(2, {"x": ["c0", "c1"]}), JSON)
+    with TestClient(make_app(door), base_url="http://localhost") as client:
+        for n_clips, status in ((204, 200), (205, 413)):
+            frames = ("f", tiny_clips(n_clips), NPY)
+            answer = client.post("/v1/scores", files={"prompts": prompts, "frames": frames})
+            assert answer.status_code == status, answer.text
+        fault = "with these prompts a request may hold at most 204 clips, got 205"
+        assert answer.json()["faults"] == [fault]
+        # Embeddings are no scores.
+        headers = {"Content-Type": NPY}
+        answer = client.post("/v1/embeddings/video", content=tiny_clips(205), headers=headers)
+        assert answer.status_code == 200
+
+
+def test_segments_times_columns_are_limited(open_door: Callable[..., Door], film: Path) -> None:
+    door = open_door(max_scores=1024)
+    # 7 classes have 14 columns, so 73 segments; in 8 s begin 80 at 0.1 s.
+    with TestClient(make_app(door), base_url="http://localhost") as client:
+        sent = {"content": film.read_bytes(), "headers": {"Content-Type": "video/mp4"}}
+        for address, status in (("/v1/scores", 413), ("/v1/embeddings/video", 200)):
+            answer = client.post(f"{address}?stride_seconds=0.1&sample_fps=10", **sent)
+            assert answer.status_code == status, answer.text
+            if status == 413:
+                assert "more than 73 segments" in answer.json()["detail"]
+
+
+def test_too_many_columns_for_a_video_are_refused_before_it_is_read(
+    open_door: Callable[..., Door], film: Path
+) -> None:
+    door = open_door(max_texts=100_000)
+    compounds = {f"x{i}": ["c0", "c1"] for i in range(10_000)}
+    parts = {
+        "prompts": ("p", own_prompts(2, compounds), JSON),
+        "video": ("v", film.read_bytes(), "video/mp4"),
+    }
+    with TestClient(make_app(door), base_url="http://localhost") as client:
+        answer = client.post("/v1/scores?wait=0", files=parts)
+    assert answer.status_code == 413
+    # Two classes with two columns each, and as many for each compound.
+    assert "make 20004" in answer.json()["detail"]
+
+
+def test_the_event_loop_computes_no_scores(
+    client: TestClient, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_called = 0
+
+    def elsewhere(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: object, **named: object) -> object:
+            nonlocal n_called
+            n_called += 1
+            with pytest.raises(RuntimeError):
+                asyncio.get_running_loop()
+            return function(*given, **named)
+
+        return call
+
+    monkeypatch.setattr(videos, "score_table", elsewhere(videos.score_table))
+    monkeypatch.setattr(encoding, "combine_prompts", elsewhere(encoding.combine_prompts))
+    parts = {"prompts": ("p", own_prompts(2, {}), JSON), "frames": ("f", npy(clips), NPY)}
+    assert client.post("/v1/scores", files=parts).status_code == 200
+    assert n_called == 2
 
 
 def extracted(film: Path, embedder: Embedder, folder: Path, config: ExtractionConfig):

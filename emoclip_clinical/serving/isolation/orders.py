@@ -62,6 +62,8 @@ class VideoOrder:
         Pictures of one message.
     most_seconds : float
         A longer video is refused.
+    most_segments : int
+        A video with more of them is refused.
     """
 
     extraction: ExtractionConfig
@@ -70,6 +72,7 @@ class VideoOrder:
     model: ModelFacts
     batch_frames: int
     most_seconds: float
+    most_segments: int
 
     def packed(self) -> tuple[Mapping[str, Any], list[bytes]]:
         """Return fields and payload."""
@@ -80,6 +83,7 @@ class VideoOrder:
             "model": asdict(self.model),
             "batch_frames": self.batch_frames,
             "most_seconds": self.most_seconds,
+            "most_segments": self.most_segments,
         }
         return fields, [np.asarray(p.vectors, dtype="<f4").tobytes() for p in self.prompts]
 
@@ -103,6 +107,7 @@ class VideoOrder:
             model=facts,
             batch_frames=fields["batch_frames"],
             most_seconds=fields["most_seconds"],
+            most_segments=fields["most_segments"],
         )
 
 

@@ -29,7 +29,7 @@ _FLOATS = frozenset({"float32", "float64"})
 _NAMES = {kind: name for name, (kind, _) in _NUMBERS.items()} | {
     kind: name for name, kind in _WORDS.items()
 }
-_MOST_COLUMNS = 20_000
+MOST_COLUMNS = 20_000
 _MOST_WIDTH = 65_536
 
 Columns = list[dict[str, Any]]
@@ -104,7 +104,7 @@ def unpack_table(message: Message, name: str, *, start: int = 0) -> tuple[pa.Tab
     n_rows, columns = described.get("n_rows"), described.get("columns")
     if type(n_rows) is not int or n_rows < 0 or not isinstance(columns, list):
         raise ProtocolError(f"{name} is no table")
-    if len(columns) > _MOST_COLUMNS or not all(isinstance(c, dict) for c in columns):
+    if len(columns) > MOST_COLUMNS or not all(isinstance(c, dict) for c in columns):
         raise ProtocolError(f"{name} is no table")
     cutter = _Cutter(message.payload, start)
     made: dict[str, pa.Array] = {}
@@ -191,8 +191,8 @@ def plain_table(table: pa.Table) -> pa.Table:
     names = table.column_names
     if len(set(names)) < len(names):
         faults.append("two columns have the same name")
-    if len(names) > _MOST_COLUMNS:
-        raise InputError(f"a table may have at most {_MOST_COLUMNS} columns, got {len(names)}")
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"a table may have at most {MOST_COLUMNS} columns, got {len(names)}")
     made = []
     for place, column in enumerate(table.columns):
         if _is_vectors(column.type):

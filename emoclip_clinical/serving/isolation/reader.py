@@ -19,11 +19,12 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.isolation.limits import ProcessLimits
-from emoclip_clinical.serving.isolation.orders import ModelFacts, VideoOrder
+from emoclip_clinical.serving.isolation.orders import MOST_SEGMENTS, ModelFacts, VideoOrder
 from emoclip_clinical.serving.isolation.processes import ForkServer, ForkServerError
 from emoclip_clinical.serving.isolation.sessions import TableSession, VideoSession
 from emoclip_clinical.serving.isolation.talks import OpenFile, Talk
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.score_limits import most_rows
 
 _MOST_WINDOW_FRAMES = 4096
 _TABLE_SECONDS = 30.0
@@ -139,7 +140,7 @@ class VideoReader:
         ------
         Problem
             422 where the file can not be read or its process died twice; 413 where it is too
-            long; 503 at the server's end; 504 where it takes too long.
+            long, or has too many scores; 503 at the server's end; 504 where it takes too long.
         InputError
             As `check`.
         """
@@ -221,6 +222,7 @@ class VideoReader:
             ),
             batch_frames=self._config.max_batch_frames,
             most_seconds=self._config.max_video_seconds,
+            most_segments=min(MOST_SEGMENTS, most_rows(prompts, config=self._config)),
         )
 
     def _limits(self, seconds: float) -> ProcessLimits:

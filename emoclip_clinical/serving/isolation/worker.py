@@ -14,7 +14,6 @@ import pyarrow as pa
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.reading import read_interview
 from emoclip_clinical.features.reading_settings import reading_settings
-from emoclip_clinical.features.segments import Grid
 from emoclip_clinical.records import InputError, InterviewKey
 from emoclip_clinical.serving.isolation import limits
 from emoclip_clinical.serving.isolation.messages import Channel, ChannelClosedError, Message
@@ -90,6 +89,7 @@ def explained(error: BaseException) -> dict[str, object]:
 
 def _read_video(message: Message, channel: Channel, path: Path) -> None:
     order = VideoOrder.unpacked(message)
+    watch = _Watch(channel, order=order)
     reading = read_interview(
         Interview(UPLOAD, path),
         embedder=RemoteModel(order.model, channel=channel),
@@ -97,8 +97,9 @@ def _read_video(message: Message, channel: Channel, path: Path) -> None:
         lane=RemoteLane(
             channel, batch_frames=order.batch_frames, width=order.model.embedding_width
         ),
-        seconds_done=_Watch(channel, most_seconds=order.most_seconds, grid=order.grid),
+        seconds_done=watch,
     )
+    watch.tell_the_last()
     segments, first = pack_table(reading.segments)
     embeddings, second = pack_table(reading.embeddings)
     fields = {
@@ -113,11 +114,13 @@ def _read_video(message: Message, channel: Channel, path: Path) -> None:
 class _Watch:
     """Tells how far a video is, and refuses one that is too long, by its header or by its clock."""
 
-    def __init__(self, channel: Channel, *, most_seconds: float, grid: Grid) -> None:
+    def __init__(self, channel: Channel, *, order: VideoOrder) -> None:
         self._channel = channel
-        self._most_seconds = most_seconds
-        self._stride_seconds = grid.stride_seconds
+        self._most_seconds = order.most_seconds
+        self._most_segments = order.most_segments
+        self._stride_seconds = order.grid.stride_seconds
         self._told = -_PROGRESS_SECONDS
+        self._last = (0.0, 0.0)
 
     def __call__(self, done: float, total: float) -> None:
         """Look after each sampled frame."""
@@ -127,14 +130,24 @@ class _Watch:
                 f"the video is longer than {self._most_seconds:g} s, by its "
                 f"{'header' if total > self._most_seconds else 'own clock'}"
             )
-        if seconds > self._stride_seconds * MOST_SEGMENTS:
+        if seconds > self._stride_seconds * self._most_segments:
             raise TooLargeError(
-                f"the video has more than {MOST_SEGMENTS} segments: ask for a longer stride_seconds"
+                f"the video has more than {self._most_segments} segments, the most with so many "
+                "classes: ask for a longer stride_seconds or for fewer classes"
+                if self._most_segments < MOST_SEGMENTS
+                else f"the video has more than {MOST_SEGMENTS} segments: ask for a longer "
+                "stride_seconds"
             )
+        self._last = (max(0.0, done), max(0.0, total))
         now = time.monotonic()
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
-            self._channel.send("progress", {"done": max(0.0, done), "total": max(0.0, total)})
+            self.tell_the_last()
+
+    def tell_the_last(self) -> None:
+        """Tell how far it is, whenever that was last told."""
+        done, total = self._last
+        self._channel.send("progress", {"done": done, "total": total})
 
 
 def _read_table(message: Message, channel: Channel, path: Path) -> None:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from emoclip_clinical.serving.access import owner_of
 from emoclip_clinical.serving.answers import ARROW, JSON, Answer, check_accept, respond
 from emoclip_clinical.serving.bodies import media_type
 from emoclip_clinical.serving.desk import Wanted
@@ -98,7 +99,8 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
         # Before a large body is received for nothing.
         one.require_videos()
         door.reader.check(door.extraction)
-    upload = await receive(request, config=door.config, kinds=_KINDS)
+    reserve = partial(door.jobs.reserve, owner_of(request))
+    upload = await receive(request, config=door.config, kinds=_KINDS, reserve=reserve)
     if upload.kind == "arrow":
         try:
             answer = await unless_gone(request, _of_table(door, door.estimators, one, upload))
@@ -106,7 +108,14 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
             upload.close()
         return await respond(request, answer)
     work = partial(_of_video, door, door.estimators, one, upload)
-    return await answered(request, door.jobs, work, wait_seconds=wait_seconds, release=upload.close)
+    return await answered(
+        request,
+        door.jobs,
+        work,
+        wait_seconds=wait_seconds,
+        release=upload.close,
+        place=upload.place,
+    )
 
 
 async def _of_json(

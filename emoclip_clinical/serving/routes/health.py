@@ -15,17 +15,19 @@ from emoclip_clinical.serving.schemas import Standing, problems
 router = APIRouter()
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Whether the server lives", responses=problems())
 async def healthz(request: Request) -> Standing:
-    """Answer at once while the server lives, also while it ends."""
+    """Answer at once while the server lives, also while it ends; HEAD is answered, too."""
     if not door_of(request).model.is_alive:
         raise Problem(503, "a thread that encodes has ended", retry_after_seconds=60)
     return Standing(status="alive")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Whether the server takes requests", responses=problems())
 async def readyz(request: Request) -> Standing:
-    """Answer 503 from the moment at which the server begins to end."""
+    """Answer 503 from the moment at which the server begins to end; HEAD is answered, too."""
     door = door_of(request)
     if door.standing.is_draining or not door.model.is_alive:
         raise Problem(503, "the server is ending", retry_after_seconds=60)

@@ -10,10 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from emoclip_clinical.serving.access import owner_of
 from emoclip_clinical.serving.answers import respond
 from emoclip_clinical.serving.door import door_of
-from emoclip_clinical.serving.job_answers import JobDescription, description, owner_of
+from emoclip_clinical.serving.job_answers import JobDescription, description
 from emoclip_clinical.serving.jobs import Job
+from emoclip_clinical.serving.piecewise import hung_up
 from emoclip_clinical.serving.schemas import problems, table_answer
 
 router = APIRouter()
@@ -81,7 +83,7 @@ class _Watched(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
-        gone = asyncio.ensure_future(_hung_up(receive))
+        gone = asyncio.ensure_future(hung_up(receive))
 
         async def send_apart(message: Message) -> None:
             # The end goes by itself: uvicorn takes it when most of the body has left its buffer.
@@ -96,8 +98,3 @@ class _Watched(Response):
                 self._sent()
         finally:
             gone.cancel()
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from emoclip_clinical.features.scores import PromptVectors
+from emoclip_clinical.serving.access import owner_of
 from emoclip_clinical.serving.answers import ARROW, JSON, NPY, Answer, check_accept, respond
 from emoclip_clinical.serving.door import Door, door_of
 from emoclip_clinical.serving.forms import FORM
@@ -28,6 +31,7 @@ from emoclip_clinical.serving.schemas import (
     request_body,
     table_answer,
 )
+from emoclip_clinical.serving.score_limits import most_rows
 from emoclip_clinical.serving.uploads import OCTETS, Kind, Upload, receive
 from emoclip_clinical.serving.video_answers import (
     about_video,
@@ -41,6 +45,7 @@ from emoclip_clinical.serving.video_requests import (
     InlinePrompts,
     ScoresQuery,
     VideoQuery,
+    check_number_of_strings,
 )
 from emoclip_clinical.serving.waiting import unless_gone
 
@@ -92,7 +97,8 @@ async def embed_video(request: Request, query: Annotated[EmbeddingQuery, Query()
     check_accept(request, forms=(JSON, ARROW, NPY))
     wait_seconds = query.wait_seconds(door.config)
     extraction = query.extraction(door.extraction, reader=door.reader)
-    upload = await receive(request, config=door.config, kinds=_KINDS)
+    reserve = partial(door.jobs.reserve, owner_of(request))
+    upload = await receive(request, config=door.config, kinds=_KINDS, reserve=reserve)
     if upload.kind == "frames":
         with upload.file:
             vectors = await _frame_vectors(request, door, upload, query)
@@ -108,7 +114,14 @@ async def embed_video(request: Request, query: Annotated[EmbeddingQuery, Query()
     if query.unit == "frame":
         upload.close()
         raise Problem(422, "query.unit 'frame' is for frames; a video has segments")
-    return await answered(request, door.jobs, work, wait_seconds=wait_seconds, release=upload.close)
+    return await answered(
+        request,
+        door.jobs,
+        work,
+        wait_seconds=wait_seconds,
+        release=upload.close,
+        place=upload.place,
+    )
 
 
 @router.post(
@@ -134,17 +147,26 @@ async def score_video(request: Request, query: Annotated[ScoresQuery, Query()]) 
     wait_seconds = query.wait_seconds(door.config)
     extraction = query.extraction(door.extraction, reader=door.reader)
     named = None if query.prompts is None else await door.prompts.vectors(query.prompts)
-    upload = await receive(request, config=door.config, kinds=_KINDS, fields=frozenset({"prompts"}))
+    upload = await receive(
+        request,
+        config=door.config,
+        kinds=_KINDS,
+        fields=frozenset({"prompts"}),
+        reserve=partial(door.jobs.reserve, owner_of(request)),
+    )
     try:
         prompts = await _prompts(request, door, upload, named)
+        most = most_rows(prompts, config=door.config)
     except BaseException:
         upload.close()
         raise
     about = {"model": door.model.about, "temperature": door.model.temperature}
     if upload.kind == "frames":
         with upload.file:
-            vectors = await _frame_vectors(request, door, upload, query)
-        table = score_table(vectors, prompts, temperature=door.model.temperature)
+            vectors = await _frame_vectors(request, door, upload, query, most_clips=most)
+        table = await run_in_threadpool(
+            score_table, vectors, prompts, temperature=door.model.temperature
+        )
         return await respond(request, Answer(table, about))
 
     async def work(told: SecondsDone) -> Answer:
@@ -154,7 +176,14 @@ async def score_video(request: Request, query: Annotated[ScoresQuery, Query()]) 
         more = about_video(reading, extraction=extraction, grid=door.reader.check(extraction))
         return Answer(segment_scores(reading), {**about, **more})
 
-    return await answered(request, door.jobs, work, wait_seconds=wait_seconds, release=upload.close)
+    return await answered(
+        request,
+        door.jobs,
+        work,
+        wait_seconds=wait_seconds,
+        release=upload.close,
+        place=upload.place,
+    )
 
 
 async def _prompts(
@@ -169,12 +198,18 @@ async def _prompts(
         return await door.prompts.own_vectors() if named is None else named
     if named is not None:
         raise Problem(422, "prompts are given twice: by name in the query, and in the form")
+    check_number_of_strings(text, most_texts=door.config.max_texts)
     inline = parse_json(text, InlinePrompts).prompt_set(most_texts=door.config.max_texts)
     return await unless_gone(request, door.model.encode_prompts(inline))
 
 
 async def _frame_vectors(
-    request: Request, door: Door, upload: Upload, query: VideoQuery
+    request: Request,
+    door: Door,
+    upload: Upload,
+    query: VideoQuery,
+    *,
+    most_clips: int | None = None,
 ) -> np.ndarray:
     """Return a vector for each clip, or each frame, of an npy file."""
     if query.settings:
@@ -198,6 +233,11 @@ async def _frame_vectors(
         raise Problem(
             413,
             f"a request may hold at most {door.config.max_waiting_frames} pictures, got {n_frames}",
+        )
+    n_clips = frames.shape[0] if frames.ndim == 5 else 1
+    if most_clips is not None and n_clips > most_clips:
+        raise Problem(
+            413, f"with these prompts a request may hold at most {most_clips} clips, got {n_clips}"
         )
     clips = list(frames) if frames.ndim == 5 else [frames]
     return await unless_gone(request, door.model.encode_clips(clips))
