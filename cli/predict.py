@@ -68,7 +68,7 @@ def _print(made: Predictions) -> None:
         table.add_row(
             str(row["participant_id"]),
             str(row["session_id"]),
-            f"{row['predicted']:.1f}",
+            "none" if math.isnan(row["predicted"]) else f"{row['predicted']:.1f}",
             f"{row['low']:.1f} to {row['high']:.1f}" if bounded else "none",
             "out" if row["out_of_range"] else "in",
         )

@@ -76,9 +76,17 @@ def test_new_interviews_are_estimated(study: Path, tmp_path: Path) -> None:
     table = pd.read_csv(out)
     assert list(table["participant_id"]) == [f"sub-b{i:03d}" for i in range(4)]
     assert list(table["out_of_range"]) == [False, False, False, True]
-    assert table["predicted"].is_monotonic_increasing
-    assert ((table["low"] >= 1) & (table["high"] <= 7)).all()
+    assert table["predicted_unclipped"].is_monotonic_increasing
+    assert list(table["status"]) == ["ok", "ok", "ok", "outside_scale"]
+    ordered = table[["low", "predicted", "high"]][:3].to_numpy()
+    assert (np.diff(ordered, axis=1) > 0).all()
+    assert ordered.min() >= 1
+    assert ordered.max() <= 7
     record = json.loads(done.stdout)
+    nothing = record["predictions"][3]
+    assert [nothing[k] for k in ("predicted", "low", "high")] == [None] * 3
+    assert nothing["predicted_unclipped"] > 7
+    assert "lies outside the target's range (1 to 7)" in nothing["reason"]
     assert record["target"] == "panss.N1"
     assert record["predictions"][1]["predicted"] == table["predicted"][1]
     assert "Research use only" in record["notice"]
