@@ -318,3 +318,30 @@ def test_a_result_without_extras_has_no_empty_sections(change: Callable[..., Pat
     gone = {"ceiling", "visits", "importance", "coefficients", "moments"}
     assert not gone & {s.key for s in made.sections}
     assert "The ratings have no column that makes subgroups." in render_report(read_result(folder))
+
+
+def _checklists(folder: Path) -> str:
+    made = document(read_result(folder))
+    rows = [row for t in made.tables if t.key in ("tripod", "probast", "fitted") for row in t.rows]
+    return "\n".join(" | ".join(map(str, row)) for row in rows)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_nothing_is_vouched_for_that_is_not_known(
+    two_targets: tuple[TargetResult, ...], change: Callable[..., Path]
+) -> None:
+    # Columns of another tool's table may have been picked by their correlation with the rating.
+    elsewhere = _checklists(two_targets[0].folder)
+    assert elsewhere.count("not known: made elsewhere; for the author to say") == 4
+    assert "None in the splits; how the columns were chosen is not known." in elsewhere
+    vouched = ("fixed before", "Made without the ratings", "No sign of a leak", "the same steps")
+    for words_ in vouched:
+        assert words_ not in elsewhere
+    known = _checklists(change("metrics.json"))
+    for words_ in vouched:
+        assert words_ in known
+    chosen = _checklists(change("provenance.json", protocol__regression__feature_columns=["m*"]))
+    assert "fixed before any rating" not in chosen
+    assert "No sign of a leak" not in chosen
+    assert "columns chosen by name (feature_columns); for the author to say" in chosen
+    assert "Made without the ratings" in chosen
