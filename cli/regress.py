@@ -136,6 +136,8 @@ def _print(results: Sequence[TargetResult]) -> None:
     from rich import box
     from rich.table import Table
 
+    from emoclip_clinical.regression.change import difference_unit, unit_of
+
     # "mean" is the MAE of a model that knows nothing but the training subjects' mean rating.
     table = Table(title="Out-of-fold estimates", title_justify="left", box=box.SIMPLE_HEAD,
                   padding=(0, 1, 0, 0))  # fmt: skip
@@ -159,7 +161,11 @@ def _print(results: Sequence[TargetResult]) -> None:
         )
     console.print(table)
     say(which_r({result.estimate.interval_of for result in results}))
-    say("MAE in scale points; mean: the same of a model that gives everyone the mean rating.")
+    units = {difference_unit(unit_of(r.estimate.design.target)) for r in results}
+    say(
+        f"MAE in {' or '.join(sorted(units, reverse=True))}; mean: the same of a model that gives "
+        "everyone the mean rating."
+    )
 
 
 def which_r(kinds: set[str]) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.change import unit_of
 from emoclip_clinical.regression.metrics import (
     fold_correlations,
     is_constant,
@@ -62,6 +63,7 @@ def description_record(made: Estimate, quality: pd.DataFrame | None = None) -> R
 def _settings(made: Estimate) -> Record:
     design, config = made.design, made.config
     return {
+        "unit": unit_of(design.target),
         "minimum": design.minimum,
         "maximum": design.maximum,
         "n_features": len(design.feature_names),

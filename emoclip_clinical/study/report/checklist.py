@@ -17,6 +17,7 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.methods import sample_words
+from emoclip_clinical.study.report.sentences import unit
 
 FOR_THE_AUTHOR = "for the author"
 Row = tuple[str, str, str, tuple[str, ...]]
@@ -137,7 +138,7 @@ def _analysis(result: ResultFolder) -> tuple[Row, ...]:
             else f"no column that makes groups; {FOR_THE_AUTHOR}",
             ("subgroups",),
         ),
-        ("15", "Output of the model", "an estimate in scale points, no class", ("result",)),
+        ("15", "Output of the model", f"an estimate in {unit(record)}, no class", ("result",)),
         (
             "16",
             "Differences between training and evaluation data",

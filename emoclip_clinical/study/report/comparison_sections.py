@@ -12,11 +12,13 @@ from emoclip_clinical.study.report.document import (
     Section,
     Span,
     Table,
+    capitalised,
     listed,
     number,
     p_phrase,
 )
 from emoclip_clinical.study.report.folder import Record
+from emoclip_clinical.study.report.sentences import difference_unit
 
 _BASELINES = {
     "dummy": "mean rating of the training participants",
@@ -166,7 +168,10 @@ def subgroups(record: Record) -> Section:
         for g in found
     )
     head = ("variable", "group", "participants", "MAE", "interval", "bias", "interval")
-    text = "Scale points; bias is predicted less observed. Groups below 10 are not shown."
+    text = (
+        f"{capitalised(difference_unit(record))}; bias is predicted less observed. Groups below 10 "
+        "are not shown."
+    )
     return Section("subgroups", "Subgroups", (text,), tables=(Table("subgroups", head, rows),))
 
 

@@ -9,7 +9,12 @@ from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import Section, capitalised, listed, number
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.result_sections import SCHEMES
-from emoclip_clinical.study.report.sentences import percent, scale_source, within_folds
+from emoclip_clinical.study.report.sentences import (
+    change_sentence,
+    percent,
+    scale_source,
+    within_folds,
+)
 
 EMOCLIP = (
     "Foteinopoulou NM, Patras I (2024). EmoCLIP: a vision-language method for zero-shot video "
@@ -125,11 +130,17 @@ def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     low, high = record["settings"]["minimum"], record["settings"]["maximum"]
     span = "" if low is None or high is None else f", {low:g} to {high:g} points"
     return (
-        f"The outcome was {record['target']} ({items}{span}).{several if _raters(record) else ''}"
-        f"{missing} The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
+        f"The outcome was {record['target']} ({items}{span}).{_change(record)}"
+        f"{several if _raters(record) else ''}{missing} "
+        f"The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
         f"participants; {record['n_excluded']} further visits were left out. Each participant "
         "counted once in fitting, tuning and every measure, however many visits."
     )
+
+
+def _change(record: Record) -> str:
+    sentence = change_sentence(record)
+    return f" {sentence}" if sentence else ""
 
 
 def _raters(record: Record) -> bool:

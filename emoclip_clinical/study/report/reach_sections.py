@@ -16,6 +16,7 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.figures import curve_picture
 from emoclip_clinical.study.report.folder import Record
+from emoclip_clinical.study.report.sentences import difference_unit
 
 
 def visits(record: Record) -> Section | None:
@@ -41,7 +42,7 @@ def visits(record: Record) -> Section | None:
         ends = change["r_interval"]
         interval = Span(ends["low"], ends["high"])
         rows.append(("change, first to last visit, r", Number(change["r"]), interval, ""))
-        rows.append(("change, MAE in scale points", Number(change["mae"]), "", ""))
+        rows.append((f"change, MAE in {difference_unit(record)}", Number(change["mae"]), "", ""))
     text = (
         f"{found['n_repeated']} of {found['n_subjects']} participants have several visits. Mixed "
         "model: rating on prediction with a random intercept; two-sided p."
@@ -97,12 +98,12 @@ def curve(record: Record) -> Section | None:
         "It suggests no sample size; the warnings say why."
         if suggested is None
         else f"It suggests about {suggested} participants: then the RMSE would lie within 5 % of "
-        f"its limit, {number(found['limit_rmse'])} scale points."
+        f"its limit, {number(found['limit_rmse'])} {difference_unit(record)}."
     )
     text = f"Ridge on random parts of the participants. {more}"
     head = ("participants", "r pooled", "its spread", "RMSE", "skill")
     tables = (Table("learning_curve", head, rows),)
-    return Section("curve", "Learning curve", (text,), (curve_picture(found),), tables)
+    return Section("curve", "Learning curve", (text,), (curve_picture(record),), tables)
 
 
 def audit(record: Record) -> Section:

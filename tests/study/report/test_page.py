@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emoclip_clinical.study.regress import TargetResult
+from emoclip_clinical.study.protocol import open_study
+from emoclip_clinical.study.regress import TargetResult, run_regress
 from emoclip_clinical.study.report import NOTICE, read_result, render_report
-from emoclip_clinical.study.report.document import Chance, Document, Links, Number, Span
+from emoclip_clinical.study.report.document import Chance, Document, Links, Number, Span, number
 from emoclip_clinical.study.report.page import document
+from tests.study.report.conftest import SETTINGS, write_tables
 
 HOSTILE = "<script>document.title='taken'</script>"
 KEYS = (
@@ -345,3 +347,30 @@ def test_nothing_is_vouched_for_that_is_not_known(
     assert "No sign of a leak" not in chosen
     assert "columns chosen by name (feature_columns); for the author to say" in chosen
     assert "Made without the ratings" in chosen
+
+
+def test_a_change_in_per_cent_is_not_reported_in_scale_points(tmp_path: Path) -> None:
+    write_tables(tmp_path, n_subjects=40)
+    settings = SETTINGS | {
+        "regression.targets": ["percent_change(negative_symptoms)"],
+        "regression.repeats": 1,
+        "regression.permutations": 0,
+        "regression.raters": "first",
+    }
+    (made,) = run_regress(
+        open_study(tmp_path, settings=settings), features=tmp_path / "features.csv"
+    )
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    assert metrics["settings"]["unit"] == "per cent"
+    pages = {path.name: path.read_text(encoding="utf-8") for path in made.folder.rglob("*.csv")}
+    pages |= {path.name: path.read_text(encoding="utf-8") for path in made.folder.rglob("*.md")}
+    report = (made.folder / "report.html").read_text(encoding="utf-8")
+    for name, text in (pages | {"report.html": report}).items():
+        assert "scale points" not in text.casefold(), name
+    shown = " ".join(Reader(report).text)
+    assert f"misses the rating by {number(metrics['mae'], 1)} percentage points on average" in shown
+    # Once for the reader, once to be pasted.
+    assert shown.count("100 (first - now) / (first - k) per cent") == 2
+    assert "Above 0 is an improvement" in shown
+    assert "Unit of the target: per cent" in pages["model_card.md"]
+    assert "mean absolute error, percentage points" in pages["model_card.md"]
