@@ -14,6 +14,11 @@ from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.sentences import difference_unit, unit
 from emoclip_clinical.study.report.svg import ACCENT, FAINT, INK, SERIES, svg
 
+_ROUNDING = 1e-9
+"""Spread, as a share of the values, that is no spread; correlations that small are rounding."""
+_WIDENED = 0.05
+"""Half the width of an axis whose values are all the same."""
+
 
 def pictures(result: ResultFolder) -> tuple[Picture, ...]:
     """Return the pictures that a result has the numbers for."""
@@ -71,7 +76,7 @@ def _null(result: ResultFolder) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         axes.grid(axis="x", visible=False)
-        axes.hist(null, bins=30, color=SERIES, alpha=0.6)
+        axes.hist(null, bins=30, range=_ends(null), color=SERIES, alpha=0.6)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if r is not None:
             left = r > found["mean"]
@@ -297,6 +302,14 @@ def curve_picture(record: Record) -> Picture:
     end = "" if found["limit_rmse"] is None else " Dashed: what more participants would approach."
     return Picture("", svg(draw, name="curve", alt=alt, height_inches=3.0),
                    f"RMSE with some of the participants.{end}", alt)  # fmt: skip
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the values, widened where they differ by nothing but rounding."""
+    low, high = float(values.min()), float(values.max())
+    if high - low > _ROUNDING * max(abs(low), abs(high), 1.0):
+        return low, high
+    return low - _WIDENED, high + _WIDENED
 
 
 def _square(axes: Axes, values: np.ndarray) -> np.ndarray:
