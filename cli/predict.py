@@ -37,6 +37,8 @@ def command(
     """Estimate ratings of new interviews, with an interval and an out-of-range flag.
 
     Refuses features that were made with another model, prompt set or settings.
+
+    The level of the interval was settled by regress (regression.prediction_level, 0.9).
     """
     from emoclip_clinical.study.predict import prediction_record, run_predict
     from emoclip_clinical.study.protocol import open_study
