@@ -82,6 +82,18 @@ def test_help_shows_the_defaults_of_the_settings() -> None:
     assert f"(regression.prediction_level, {settings.prediction_level})" in said
 
 
+def test_power_says_which_criteria_its_number_answers() -> None:
+    without = call("power", "--predictors", "10", "--r-squared", "0.16").output
+    rows = [line.split() for line in without.splitlines() if line.strip()]
+    assert ["mean", "not", "known"] in [row[:3] for row in rows]
+    assert "all but mean" in without
+    assert "every criterion but mean holds" in without
+    known = call("power", "--predictors", "10", "--r-squared", "0.16", "--mean", "21",
+                 "--sd", "6").output  # fmt: skip
+    assert "every criterion holds" in known
+    assert "not known" not in known
+
+
 def test_a_planted_effect_is_found_and_written(study: Path) -> None:
     result = regress(study, "--target", "N1", "--target", "N2", "--json")
     assert result.exit_code == 0, result.output
