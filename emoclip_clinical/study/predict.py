@@ -82,7 +82,12 @@ def run_predict(
     def amend(interviews: pd.DataFrame) -> pd.DataFrame:
         return without_segments(interviews, path, left_out.segments)
 
-    table, name = read_feature_files(path, columns=(), amend=amend if left_out.segments else None)
+    table, name = read_feature_files(
+        path,
+        columns=(),
+        needed=fitted.feature_names,
+        amend=amend if left_out.segments else None,
+    )
     made = predict_table(fitted, table, file=name, warnings=left_out.warnings)
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
