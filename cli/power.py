@@ -60,7 +60,7 @@ def command(
             seed=seed,
             progress=progress,
         )
-    warn(size.warnings)
+    warn((*size.warnings, *(() if simulated is None else simulated.warnings)))
     if json_:
         typer.echo(json.dumps(_record(size, simulated), indent=2, ensure_ascii=False))
     else:

@@ -233,7 +233,9 @@ class Ratings:
         Who rated each row, where the raters of a visit are kept as repeated measures.
     per_rater : DataFrame or None
         ``participant_id, session_id, rater_id, value``: each rater's own score of each visit,
-        whatever became of them in `values`; None where no rater is named.
+        whatever became of them in `values`; None where no rater is named, and for changes.
+    several_raters : bool
+        Whether any visit was rated by several.
     """
 
     target: str
@@ -248,6 +250,7 @@ class Ratings:
     prorated: np.ndarray | None = None
     rater_ids: tuple[str, ...] | None = None
     per_rater: pd.DataFrame | None = None
+    several_raters: bool = False
 
 
 @dataclass(frozen=True)

@@ -352,6 +352,19 @@ def test_estimates_are_a_record() -> None:
     }
 
 
+def test_numbers_of_numpy_in_a_source_are_numbers() -> None:
+    source = {"rate": np.float32(0.5), "n": np.int64(3), "on": np.bool_(True), "a": np.arange(2)}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent = pa.ipc.open_stream(request.read()).read_all().schema.metadata[b"source"]
+        assert json.loads(sent) == {"rate": 0.5, "n": 3, "on": True, "a": [0, 1]}
+        return arrow(pa.table({"predicted": [1.0]}), target="N1")
+
+    with client_of(answer) as client:
+        frame = pd.DataFrame({"participant_id": ["a"], "x": [1.0]})
+        assert client.estimate_features(frame, source=source).target == "N1"
+
+
 def test_a_table_of_unknown_origin_says_so_by_saying_nothing() -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         table = pa.ipc.open_stream(request.read()).read_all()
@@ -582,6 +595,19 @@ def test_bad_input_is_told_before_anything_is_sent(tmp_path: Path) -> None:
             (lambda: client.encode_text("a smile"), "got the string"),
             (lambda: client.encode_text(["a", 3]), "got int at position 1"),  # type: ignore[list-item]
             (lambda: client.encode_frames(grey), "frames must be uint8"),
+            (lambda: client.encode_frames([[1, 2], [3]]), "an ndarray, uint8 .* got list"),  # type: ignore[arg-type]
+            (lambda: client.encode_clips([[good]]), "clip 0: it must be an ndarray.* got list"),  # type: ignore[list-item]
+            (lambda: client.encode_clips(None), "a list of ndarrays, got NoneType"),  # type: ignore[arg-type]
+            (lambda: client.score_clips([[1]], "x"), "clip 0: it must be an ndarray"),  # type: ignore[list-item]
+            (lambda: client.estimate_features([{"x": 1}]), "a DataFrame, got list"),  # type: ignore[arg-type]
+            (
+                lambda: client.estimate_features(pd.DataFrame([[1, 2]], columns=["x", "x"])),
+                "column 'x' stands twice",
+            ),
+            (
+                lambda: client.estimate_features(pd.DataFrame({"x": [1]}), source={"a": {1, 2}}),
+                "source must be the content of features.json: set is no value of JSON",
+            ),
             (lambda: client.score_clips([], "basic_seven"), "at least one clip"),
             (lambda: client.embed_video(tmp_path / "none.mp4"), "no such video"),
             (lambda: client.embed_video(tmp_path / "empty.mp4"), "is empty"),

@@ -44,6 +44,11 @@ def frame_batches(frames: np.ndarray) -> list[np.ndarray]:
     InputError
         For another type or shape.
     """
+    if not isinstance(frames, np.ndarray):
+        raise InputError(
+            "frames must be an ndarray, uint8 of shape (n, height, width, 3), "
+            f"got {type(frames).__name__}"
+        )
     if (
         frames.dtype != np.uint8
         or frames.ndim != 4
@@ -89,10 +94,17 @@ def clip_batches(clips: Sequence[np.ndarray]) -> list[list[int]]:
     return batches
 
 
-def _check(clips: Sequence[np.ndarray]) -> None:
+def _check(clips: object) -> None:
+    if not isinstance(clips, Sequence | np.ndarray):
+        raise InputError(f"clips must be a list of ndarrays, got {type(clips).__name__}")
     faults = []
     for i, clip in enumerate(clips):
-        if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3:
+        if not isinstance(clip, np.ndarray):
+            faults.append(
+                f"clip {i}: it must be an ndarray, uint8 of shape (n_frames, height, width, 3), "
+                f"got {type(clip).__name__}"
+            )
+        elif clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3:
             faults.append(
                 f"clip {i}: it must be uint8 of shape (n_frames, height, width, 3), "
                 f"got {clip.dtype} of shape {clip.shape}"

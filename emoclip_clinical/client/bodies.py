@@ -81,18 +81,42 @@ def arrow_body(frame: pd.DataFrame, *, source: Mapping[str, object] | None) -> B
     frame : DataFrame
         NaN is sent as null.
     source : mapping, optional
-        What made the table, kept as JSON in the schema's metadata under ``source``.
+        What made the table, kept as JSON in the schema's metadata under ``source``; numpy's
+        numbers and arrays count as numbers and lists.
+
+    Raises
+    ------
+    InputError
+        If a column stands twice or has values of several kinds, or `source` holds what JSON has
+        no word for.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"features must be a DataFrame, got {type(frame).__name__}")
+    if twice := sorted({str(c) for c in frame.columns[frame.columns.duplicated()]}):
+        raise InputError([f"features: column {name!r} stands twice" for name in twice])
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"a column of the table has values of several kinds: {error}") from None
-    metadata = None if source is None else {"source": json.dumps(source)}
+    metadata = None if source is None else {"source": _source_text(source)}
     table = table.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return _whole(sink.getvalue().to_pybytes(), media_type=ARROW)
+
+
+def _source_text(source: Mapping[str, object]) -> str:
+    try:
+        return json.dumps(source, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"source must be the content of features.json: {error}") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def video_body(path: str | Path, *, progress: Progress = no_progress) -> Body:

@@ -364,7 +364,9 @@ class Client:
         Parameters
         ----------
         features : DataFrame
-            ``participant_id[, session_id]`` and the estimator's columns, a row a visit.
+            ``participant_id[, session_id]`` and the estimator's columns, a row a visit; or what
+            ``interviews.parquet`` or, for an estimator of mean embeddings,
+            ``embeddings.parquet`` holds.
         source : mapping, optional
             The content of ``features.json``, for features of ``extract``; its list of inputs is
             not sent. None: a table of unknown origin.
@@ -374,6 +376,11 @@ class Client:
         Returns
         -------
         Estimates
+
+        Raises
+        ------
+        InputError
+            For what is no table or has a column twice, and for a `source` that JSON can not say.
         """
         told = None if source is None else {k: v for k, v in source.items() if k != "inputs"}
         response = self._connection.ask(

@@ -16,7 +16,12 @@ from emoclip_clinical.records import (
     no_progress,
 )
 from emoclip_clinical.regression.config import ModelName, RegressionConfig, Scheme
-from emoclip_clinical.regression.covariate_columns import check_subgroups, sites_of, with_confounds
+from emoclip_clinical.regression.covariate_columns import (
+    check_confounds,
+    check_subgroups,
+    sites_of,
+    with_confounds,
+)
 from emoclip_clinical.regression.crossing import Crossed, Pipeline, cross
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.estimates import CONDITIONAL_WARNING, IntervalOf, warnings_of
@@ -75,6 +80,7 @@ def estimate(
     design, confounds = with_confounds(design, config)
     sites = sites_of(design, config)
     _check(design, config, sites)
+    check_confounds(design, config, seed=seed, sites=sites)
     exchangeable = exchange(design.subjects, design.keys["session_id"].tolist(), strata=sites)
     testable = exchangeable.n_exchangeable >= MINIMUM_EXCHANGEABLE
     n_permutations = config.permutations if testable else 0

@@ -3,6 +3,11 @@
 A model can not be asked to follow a rater more closely than a second rater does. The correlation
 with the rating is also given corrected for the rater's noise (attenuation), under that name: it
 estimates the correlation with what raters would agree on, and is no performance of the model.
+
+The rating that the model is judged by may be the mean of several raters, one rater's, or each
+rater's in a row of its own. What of its variance raters share follows from who went into it: the
+noise of the mean of k is 1/k of one rater's, and raters of different level who rate different rows
+add the variance of their levels.
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoclip_clinical.records import CrossValidation, InputError
+from emoclip_clinical.records import KEY_COLUMNS, CrossValidation, InputError
 from emoclip_clinical.regression.agreement import IntraclassCorrelation, intraclass_correlations
+from emoclip_clinical.regression.longitudinal import one_row_a_visit
 from emoclip_clinical.regression.metrics import Measure, icc_a1, icc_c1, over_repeats, pearson_r
 from emoclip_clinical.regression.resampling import (
     Interval,
@@ -46,12 +52,14 @@ class HumanCeiling:
         Mean over raters and repeats of ICC(A,1) and ICC(C,1) of model and one rater, on the same
         visits: comparable with the raters' own.
     reliability : float or None
-        Of the rating that the model was judged by: ICC(C,1) for a single rating, by
-        Spearman-Brown ICC(C,k) for the mean of k.
+        Of the rating that the model was judged by: shared variance c over
+        c + (v - c) / k + s, where v is a rater's variance and s that of the raters' levels over
+        the rows. Where one rater, or the same k raters, rated every row, s is 0 and this is
+        ICC(C,1), or by Spearman-Brown ICC(C,k).
     ratings_averaged : float
-        The k of that mean.
+        The k of that mean, the harmonic mean over rows; 1 for single ratings.
     r : float or None
-        Pooled r of the model with that rating, all visits.
+        Pooled r of the model with that rating, all rows.
     corrected_r : float or None
         Attenuation-corrected r: r / √reliability (Spearman 1904); may pass 1 by chance.
     corrected_interval : Interval
@@ -78,7 +86,7 @@ def human_ceiling(
     cv: CrossValidation,
     *,
     raters: np.ndarray,
-    ratings_averaged: float,
+    shares: np.ndarray,
     resamples: int,
     confidence: float,
     seed: int,
@@ -87,11 +95,12 @@ def human_ceiling(
 
     Parameters
     ----------
-    raters : ndarray of shape (n_visits, n_raters)
-        Each rater's rating of each row of the cross-validation, NaN where there is none.
-    ratings_averaged : float
-        How many raters' mean the observed rating is, 1 for one rater's; where visits differ, their
-        harmonic mean.
+    raters : ndarray of shape (n_rows, n_raters)
+        Each rater's rating of the visit of each row of the cross-validation, NaN where there is
+        none; the same in all rows of a visit.
+    shares : ndarray of shape (n_rows, n_raters)
+        Share of each rater in the row's observed rating: 1/k for each of the k whose mean it is,
+        1 for the one whose rating it is. Each row sums to 1.
     resamples : int
         Bootstrap samples of subjects; 0 for no interval.
     confidence : float
@@ -106,25 +115,34 @@ def human_ceiling(
     Raises
     ------
     InputError
-        If the raters' table does not belong to the rows.
+        If the raters' table or the shares do not belong to the rows.
     """
-    _check(cv, raters, ratings_averaged)
+    _check(cv, raters, shares)
+    # Where raters are rows of their own, a visit counts once in their agreement all the same.
+    visits = one_row_a_visit(cv)
+    raters = raters[_first_rows(cv)]
     rows = np.isfinite(raters).all(axis=1)
-    subjects = subject_numbers(cv)
+    subjects = subject_numbers(visits)
     n_subjects = len(np.unique(subjects[rows]))
     if raters.shape[1] < 2 or n_subjects < MINIMUM_SUBJECTS:
         return None
-    values, weight = raters[rows], cv.weight[rows]
+    values, weight = raters[rows], visits.weight[rows]
     absolute, consistency = intraclass_correlations(values, weight=weight, confidence=confidence)
-    reliability = _stepped_up(consistency.value, ratings_averaged)
+    made_of = _made_of(shares, cv.weight)
+    everyone = np.ones((1, int(subjects.max()) + 1))
+    reliability = float(_reliability_of(everyone, values, weight, subjects[rows], made_of)[0])
     r = over_repeats(pearson_r, cv)
     found = [*absolute.warnings, *consistency.warnings]
     corrected, interval = None, no_interval("the corrected r is not defined")
-    if r is None or reliability is None or reliability <= 0:
+    if r is None or not reliability > 0:
         found.append("attenuation-corrected r is not defined: no reliability above 0, or no r")
     else:
         corrected = r / float(np.sqrt(reliability))
-        interval = _interval(cv, values, rows, ratings_averaged, resamples, confidence, seed)
+        interval = no_interval("no bootstrap was asked for")
+        if resamples:
+            counts = subject_counts(everyone.shape[1], resamples=resamples, seed=seed)
+            drawn = _reliability_of(counts, values, weight, subjects[rows], made_of)
+            interval = _interval(cv, counts, drawn, confidence)
     if not rows.all():
         found.append(
             f"human ceiling: {int((~rows).sum())} of {len(rows)} visits lack a rater and do not "
@@ -136,10 +154,10 @@ def human_ceiling(
         n_raters=raters.shape[1],
         rater_absolute=absolute,
         rater_consistency=consistency,
-        model_absolute=_with_model(icc_a1, cv, values, rows),
-        model_consistency=_with_model(icc_c1, cv, values, rows),
-        reliability=reliability,
-        ratings_averaged=ratings_averaged,
+        model_absolute=_with_model(icc_a1, visits, values, rows),
+        model_consistency=_with_model(icc_c1, visits, values, rows),
+        reliability=reliability if np.isfinite(reliability) else None,
+        ratings_averaged=made_of.averaged,
         r=r,
         corrected_r=corrected,
         corrected_interval=interval,
@@ -147,27 +165,52 @@ def human_ceiling(
     )
 
 
-def _check(cv: CrossValidation, raters: np.ndarray, ratings_averaged: float) -> None:
+def _check(cv: CrossValidation, raters: np.ndarray, shares: np.ndarray) -> None:
     faults = []
     if raters.ndim != 2 or len(raters) != len(cv.observed):
         faults.append(
-            f"raters: an array of {len(cv.observed)} visits by raters is wanted, "
+            f"raters: an array of {len(cv.observed)} rows by raters is wanted, "
             f"got shape {raters.shape}"
         )
-    elif not 1 <= ratings_averaged <= raters.shape[1]:
+    elif shares.shape != raters.shape or (shares < 0).any():
         faults.append(
-            f"ratings_averaged must be from 1 to {raters.shape[1]}, the number of raters, "
-            f"got {ratings_averaged}"
+            f"shares: {raters.shape[1]} numbers of 0 or more are wanted for each of "
+            f"{len(raters)} rows, got shape {shares.shape}"
         )
+    elif not np.allclose(shares.sum(axis=1), 1.0):
+        worst = float(shares.sum(axis=1)[np.argmax(np.abs(shares.sum(axis=1) - 1.0))])
+        faults.append(f"shares: those of a row must sum to 1, got {worst:g}")
     if faults:
         raise InputError(faults)
 
 
-def _stepped_up(single: float | None, k: float) -> float | None:
-    """Reliability of the mean of k ratings (Spearman-Brown)."""
-    if single is None or 1 + (k - 1) * single <= 0:
-        return None
-    return k * single / (1 + (k - 1) * single)
+def _first_rows(cv: CrossValidation) -> np.ndarray:
+    visit = cv.keys.groupby(list(KEY_COLUMNS), sort=False, dropna=False).ngroup().to_numpy()
+    return np.unique(visit, return_index=True)[1]
+
+
+@dataclass(frozen=True)
+class _MadeOf:
+    """Which raters the observed ratings are made of.
+
+    Attributes
+    ----------
+    averaged : float
+        How many raters a rating is the mean of: the harmonic mean, since the mean of k keeps 1/k
+        of one rater's noise.
+    spread : ndarray of shape (n_raters, n_raters)
+        Covariance of the shares over rows; m' spread m is the variance that raters of mean m add.
+    """
+
+    averaged: float
+    spread: np.ndarray
+
+
+def _made_of(shares: np.ndarray, weight: np.ndarray) -> _MadeOf:
+    share = weight / weight.sum()
+    centred = shares - share @ shares
+    noise = float(share @ (shares**2).sum(axis=1))
+    return _MadeOf(1.0 / noise, (centred * share[:, np.newaxis]).T @ centred)
 
 
 def _with_model(
@@ -183,34 +226,40 @@ def _with_model(
 
 
 def _interval(
-    cv: CrossValidation,
-    values: np.ndarray,
-    rows: np.ndarray,
-    k: float,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    cv: CrossValidation, counts: np.ndarray, reliability: np.ndarray, confidence: float
 ) -> Interval:
-    if not resamples:
-        return no_interval("no bootstrap was asked for")
-    sums = subject_sums(cv)
-    counts = subject_counts(sums.n_subjects, resamples=resamples, seed=seed)
-    r = by_repeat(pearson, sums, counts).mean(axis=0)
-    single = _consistency_of(counts, values, cv.weight[rows], subject_numbers(cv)[rows])
-    below = 1 + (k - 1) * single
-    usable = (single > 0) & (below > 0)
-    reliability = np.where(usable, k * single / np.where(usable, below, 1.0), np.nan)
-    return percentile_interval(
-        r / np.sqrt(reliability), confidence=confidence, name="the corrected r"
-    )
+    r = by_repeat(pearson, subject_sums(cv), counts).mean(axis=0)
+    known = np.where(reliability > 0, reliability, np.nan)
+    return percentile_interval(r / np.sqrt(known), confidence=confidence, name="the corrected r")
 
 
-def _consistency_of(
-    counts: np.ndarray, values: np.ndarray, weight: np.ndarray, subjects: np.ndarray
+def _reliability_of(
+    counts: np.ndarray,
+    values: np.ndarray,
+    weight: np.ndarray,
+    subjects: np.ndarray,
+    made_of: _MadeOf,
 ) -> np.ndarray:
-    """ICC(C,1) of each resample of subjects: mean covariance over mean variance of raters."""
+    """Return the reliability of the observed rating in each resample; see `HumanCeiling`."""
+    mean, covariance = _moments_of(counts, values, weight, subjects)
     n_raters = values.shape[1]
-    centred = values - values.mean(axis=0)
+    variance = np.einsum("bii->b", covariance) / n_raters
+    shared = (covariance.sum(axis=(1, 2)) / n_raters - variance) / (n_raters - 1)
+    levels = np.einsum("bi,ij,bj->b", mean, made_of.spread, mean)
+    total = shared + (variance - shared) / made_of.averaged + levels
+    smallest = 1e-14 * max(float(((values - values.mean(axis=0)) ** 2).max()), 1e-300)
+    out = np.full(len(counts), np.nan)
+    np.divide(shared, total, out=out, where=(variance > smallest) & (total > 0))
+    return out
+
+
+def _moments_of(
+    counts: np.ndarray, values: np.ndarray, weight: np.ndarray, subjects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and covariances of the raters in each resample of subjects."""
+    n_raters = values.shape[1]
+    middle = values.mean(axis=0)
+    centred = values - middle
     products = np.einsum("ni,nj->nij", centred, centred).reshape(len(values), -1)
     columns = np.column_stack([np.ones(len(values)), centred, products]) * weight[:, np.newaxis]
     by_subject = np.zeros((counts.shape[1], columns.shape[1]))
@@ -221,9 +270,4 @@ def _consistency_of(
     mean = totals[:, 1 : 1 + n_raters] / n_known
     second = (totals[:, 1 + n_raters :] / n_known).reshape(-1, n_raters, n_raters)
     covariance = second - np.einsum("bi,bj->bij", mean, mean)
-    variance = np.einsum("bii->b", covariance) / n_raters
-    shared = (covariance.sum(axis=(1, 2)) / n_raters - variance) / (n_raters - 1)
-    varies = variance > 1e-14 * max(float((centred**2).max()), 1e-300)
-    out = np.full(len(counts), np.nan)
-    np.divide(shared, variance, out=out, where=varies)
-    return out
+    return mean + (middle - middle.mean()), covariance

@@ -33,6 +33,10 @@ DEFAULT_ALPHAS = tuple(round(10 ** (-1 + 2 * k / 3), 6) for k in range(10))
 """Ten ridge penalties from 0.1 to 100,000, evenly spaced in their logarithm."""
 
 
+SITE = "site"
+"""Column that holds sites, whatever it holds, and that leave_one_site_out takes by itself."""
+
+
 class PublishedResult(BaseModel):
     """A published figure that the report shows beside ours."""
 
@@ -189,3 +193,12 @@ class RegressionConfig(BaseModel):
         if 0 < bootstrap < 100:
             raise ValueError("an interval needs at least 100 resamples (or 0 for none)")
         return bootstrap
+
+
+def site_columns(config: RegressionConfig) -> tuple[str, ...]:
+    """Return the rating columns that hold sites, which are categories even where they are numbers.
+
+    >>> site_columns(RegressionConfig(site="clinic"))
+    ('site', 'clinic')
+    """
+    return (SITE,) if config.site in (None, SITE) else (SITE, config.site)

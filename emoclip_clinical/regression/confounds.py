@@ -9,14 +9,14 @@ difference of both to confounds alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
 from emoclip_clinical.regression.comparison import Gain, gain
-from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.config import RegressionConfig, site_columns
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
 from emoclip_clinical.regression.inference import (
@@ -48,6 +48,12 @@ chance is real in the permuted ratings, and p <= 0.05 was found in 7 to 13 % of 
 5 to 10 subjects a column (6 % with 60)."""
 
 
+BELOW_ZERO = (
+    "confounds {names}: alone they reach r = {r:.2f}, and below zero lies a model that has learnt "
+    "nothing; the gain in r is counted from there and has no interval, read the gain in skill"
+)
+
+
 @dataclass(frozen=True)
 class ConfoundAnalysis:
     """What confounds predict, and what video adds.
@@ -64,13 +70,16 @@ class ConfoundAnalysis:
     confounds_interval : Interval
         Of the pooled r of `confounds_only`.
     confounds_p : float or None
-        One-sided permutation p of that r: whole rating vectors swapped among subjects.
+        One-sided permutation p of that r: whole rating vectors swapped among all subjects with
+        the same set of visits. Not within strata: what differs between these would then stand in
+        every permuted vector, too, and could never be found.
     gain : Gain
-        Pooled r of `combined` less that of `confounds_only`.
+        Pooled r of `combined` less that of `confounds_only`; no interval where the latter is
+        below 0.
     skill_gain : Gain
         The same of the skill score.
     gain_p : float or None
-        One-sided Freedman-Lane p of the gain in r.
+        One-sided Freedman-Lane p of the gain in r, swapped within the strata.
     n_permutations : int
     partial_r : float or None
         Correlation of rating and out-of-fold video estimate, given the confounds (mean over
@@ -138,7 +147,7 @@ def analyse_confounds(
     table : DataFrame of shape (n_visits, n_columns), optional
         Where the columns stand; the design's covariates by default.
     strata : sequence of str, length n_visits, optional
-        Permutations stay within these.
+        Permutations of the gain stay within these.
     progress : callable
 
     Raises
@@ -146,25 +155,31 @@ def analyse_confounds(
     InputError
         With every fault of the columns, and if too few visits are complete.
     """
-    table = design.covariates if table is None else table
-    encoded = encode_covariates(table, names=names, forbidden=(*design.items, design.target))
-    used, fold = _complete(design, encoded, fold, config)
+    encoded = encode_covariates(
+        design.covariates if table is None else table,
+        names=names,
+        forbidden=(*design.items, design.target),
+        categories=site_columns(config),
+    )
+    used, fold = complete_rows(design, encoded, fold=fold, config=config)
     strata = None if strata is None else np.asarray(strata)[encoded.complete].tolist()
     runs = _Runs(used, encoded.values[encoded.complete], fold, config, seed, progress)
     y = used.y[:, np.newaxis]
     fitted = {role: runs.own(role, y) for role in ("confounds", "features", "both", "residualised")}
-    swaps = exchange(used.subjects, used.keys["session_id"].tolist(), strata=strata)
-    n = config.permutations if swaps.n_exchangeable >= MINIMUM_EXCHANGEABLE else 0
+    sessions = used.keys["session_id"].tolist()
+    swaps = exchange(used.subjects, sessions), exchange(used.subjects, sessions, strata=strata)
     confounds_only, combined = fitted["confounds"], fitted["both"]
     counts = subject_counts(used.n_subjects, resamples=config.bootstrap, seed=seed)
     in_r, in_skill = (
         gain(confounds_only, combined, metric=m, counts=counts, confidence=config.confidence)
         for m in ("r", "skill")
     )
-    alone_p = gain_p = None
-    if n:
-        alone = over_repeats(pearson_r, confounds_only)
-        alone_p, gain_p = runs.permutations(swaps, n, alone=alone, gain=in_r.value)
+    alone = over_repeats(pearson_r, confounds_only)
+    alone_p = runs.p_alone(swaps[0], alone)
+    if alone is not None and alone < 0:
+        why = no_interval(BELOW_ZERO.format(names=", ".join(encoded.names), r=alone))
+        in_r = replace(in_r, interval=why, conditional=why)
+    gain_p = runs.p_gain(swaps[1], in_r.value) if used.n_subjects >= needed_for_p(encoded) else None
     return ConfoundAnalysis(
         names=encoded.names,
         columns=encoded.columns,
@@ -177,11 +192,20 @@ def analyse_confounds(
         gain=in_r,
         skill_gain=in_skill,
         gain_p=gain_p,
-        n_permutations=n,
+        n_permutations=runs.n_permutations(swaps[0]),
         partial_r=_partial(fitted["features"], runs.confounds),
         n_left_out=int((~encoded.complete).sum()),
-        warnings=_warnings(design, used, encoded, config, swaps.n_exchangeable),
+        warnings=(
+            *(encoded.warnings if table is None else ()),
+            *(in_r.interval.warnings if config.bootstrap else ()),
+            *_warnings(design, used, encoded, config, swaps[1].n_exchangeable),
+        ),
     )
+
+
+def needed_for_p(encoded: EncodedCovariates) -> int:
+    """Return how many subjects a p of the gain needs; see `SUBJECTS_PER_COLUMN`."""
+    return SUBJECTS_PER_COLUMN * encoded.n_free
 
 
 @dataclass(frozen=True)
@@ -217,44 +241,56 @@ class _Runs:
     def correlations(self, role: Role, Y: np.ndarray) -> np.ndarray:
         return pooled_correlations(Y, self._fit(role, Y)[0], self.design.weights)
 
-    def permutations(
-        self, swaps: Exchange, n: int, *, alone: float | None, gain: float | None
-    ) -> tuple[float | None, float | None]:
-        """Permutation p of the confounds' r, and Freedman-Lane p of the gain."""
+    def n_permutations(self, swaps: Exchange) -> int:
+        enough = swaps.n_exchangeable >= MINIMUM_EXCHANGEABLE
+        return self.config.permutations if enough else 0
+
+    def p_alone(self, swaps: Exchange, r: float | None) -> float | None:
+        """Permutation p of the confounds' r."""
+        n = self.n_permutations(swaps)
+        if not n or r is None:
+            return None
+        permuted = permuted_ratings(self.design.y, exchange=swaps, n=n, seed=self.seed)
+        return permutation_p(r, self.correlations("confounds", permuted))
+
+    def p_gain(self, swaps: Exchange, gain: float | None) -> float | None:
+        """Freedman-Lane p of the gain."""
+        n = self.n_permutations(swaps)
+        if not n or gain is None:
+            return None
         y = self.design.y
-        permuted = permuted_ratings(y, exchange=swaps, n=n, seed=self.seed)
-        of_alone = None if alone is None else self.correlations("confounds", permuted)
         explained = fit_confounds(self.confounds, weight=self.design.weights).hat @ y
         moved = permuted_ratings(y - explained, exchange=swaps, n=n, seed=self.seed)
         star = explained[:, np.newaxis] + moved
-        of_gain = None
-        if gain is not None and not _overfits(self.design, self.confounds):
-            of_gain = self.correlations("both", star) - self.correlations("confounds", star)
-        return _p(alone, of_alone), _p(gain, of_gain)
+        null = self.correlations("both", star) - self.correlations("confounds", star)
+        return permutation_p(gain, null)
 
 
-def _overfits(design: Design, confounds: np.ndarray) -> bool:
-    """Tell whether the fit of all ratings on the confounds holds much that is only chance."""
-    return bool(design.n_subjects < SUBJECTS_PER_COLUMN * confounds.shape[1])
-
-
-def _complete(
-    design: Design, encoded: EncodedCovariates, fold: np.ndarray, config: RegressionConfig
+def complete_rows(
+    design: Design, encoded: EncodedCovariates, *, fold: np.ndarray, config: RegressionConfig
 ) -> tuple[Design, np.ndarray]:
+    """Return the visits that have every covariate, and their folds, numbered anew.
+
+    Raises
+    ------
+    InputError
+        Naming the covariates if the visits do not vary, or a training set is too small for the
+        inner folds.
+    """
     rows = encoded.complete
     used = design if rows.all() else subset(design, rows)
-    needed = max(config.folds, config.inner_folds) + 1
-    if used.n_subjects < needed or np.ptp(used.y) == 0:
+    kept = np.stack([np.unique(f, return_inverse=True)[1] for f in fold[:, rows]])
+    training = [
+        used.n_subjects - len(np.unique(used.subjects[f == k])) for f in kept for k in np.unique(f)
+    ]
+    if min(training) < config.inner_folds or np.ptp(used.y) == 0:
         raise InputError(
-            f"confounds {', '.join(encoded.names)}: only {used.n_subjects} subjects have a value "
-            f"in each (with {len(np.unique(used.y))} different ratings), {needed} are needed"
+            f"confounds {', '.join(encoded.names)}: only {used.n_subjects} of {design.n_subjects} "
+            f"subjects have a value in each, with {len(np.unique(used.y))} different ratings, and "
+            f"{min(training)} of them in the smallest training set; two ratings and "
+            f"{config.inner_folds} training subjects are needed"
         )
-    kept = fold[:, rows]
-    return used, np.stack([np.unique(f, return_inverse=True)[1] for f in kept])
-
-
-def _p(observed: float | None, null: np.ndarray | None) -> float | None:
-    return None if observed is None or null is None else permutation_p(observed, null)
+    return used, kept
 
 
 def _interval(cv: CrossValidation, config: RegressionConfig, seed: int) -> Interval:
@@ -287,13 +323,13 @@ def _warnings(
             f"confounds {', '.join(encoded.names)}: {lost} of {len(design.y)} visits lack a value "
             "and are left out of this comparison"
         )
-    n_columns = len(encoded.columns)
+    n_columns = encoded.n_free
     if used.n_subjects < ROWS_A_CONFOUND * n_columns:
         found.append(
             f"{n_columns} columns of confounds for {used.n_subjects} subjects: their own model "
             "overfits, and the gain from video looks larger than it is"
         )
-    if config.permutations and used.n_subjects < SUBJECTS_PER_COLUMN * n_columns:
+    if config.permutations and used.n_subjects < needed_for_p(encoded):
         found.append(
             f"no permutation p of the gain: {n_columns} columns of confounds for "
             f"{used.n_subjects} subjects would make it too small, {SUBJECTS_PER_COLUMN} subjects a "

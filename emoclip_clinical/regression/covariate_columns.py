@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.config import SITE, RegressionConfig, site_columns
+from emoclip_clinical.regression.confounds import complete_rows
 from emoclip_clinical.regression.design import Design
-from emoclip_clinical.regression.encoding import encode_covariates
+from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
+from emoclip_clinical.regression.folds import blind_folds
 from emoclip_clinical.regression.nested_ridge import subset
 from emoclip_clinical.regression.subgroups import level_fault
 
-SITE = "site"
-"""Column that leave_one_site_out takes where none is named."""
 MISSING_CONFOUND = "confound"
 """Stage of visits that lack a confound which is to be removed."""
 
@@ -29,7 +29,7 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
     InputError
         If the column is not there, or a visit has no value in it.
     """
-    name = config.site or (SITE if config.cv == "leave_one_site_out" else None)
+    name = config.site or (SITE if leaves_sites_out(config) else None)
     if name is None:
         return None
     if name not in design.covariates:
@@ -83,13 +83,58 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     if not config.confounds:
         return design, none
     # Also where they are only compared: a mistake in a name is told before the long work.
-    encoded = encode_covariates(
-        design.covariates, names=config.confounds, forbidden=(*design.items, design.target)
-    )
+    encoded = encoded_confounds(design, config)
     if not config.remove_confounds:
         return design, none
     rows = encoded.complete
     return (design if rows.all() else _without(design, rows)), encoded.values[rows]
+
+
+def check_confounds(
+    design: Design, config: RegressionConfig, *, seed: int, sites: tuple[str, ...] | None
+) -> None:
+    """Refuse confounds that too few visits have to be compared with the video.
+
+    Raises
+    ------
+    InputError
+        See `complete_rows`.
+    """
+    if config.confounds:
+        fold = blind_folds(design.subjects, config=config, seed=seed, y=design.y, sites=sites)
+        complete_rows(design, encoded_confounds(design, config), fold=fold, config=config)
+
+
+def encoded_confounds(design: Design, config: RegressionConfig) -> EncodedCovariates:
+    """Return the confounds of the config as numbers.
+
+    Raises
+    ------
+    InputError
+        With every fault of the columns, and for sites where each is left out once.
+    """
+    left_out = [name for name in config.confounds if is_left_out(name, config)]
+    if left_out:
+        raise InputError(
+            f"{left_out[0]!r} can not be a confound with leave_one_site_out: of the site that is "
+            "left out no training visit tells anything"
+        )
+    return encode_covariates(
+        design.covariates,
+        names=config.confounds,
+        forbidden=(*design.items, design.target),
+        categories=site_columns(config),
+    )
+
+
+def leaves_sites_out(config: RegressionConfig) -> bool:
+    """Say whether each site is left out once."""
+    return config.cv == "leave_one_site_out"
+
+
+def is_left_out(name: str, config: RegressionConfig) -> bool:
+    """Say whether a column holds the sites of which each is left out once."""
+    return leaves_sites_out(config) and name.casefold() in map(str.casefold, site_columns(config))
 
 
 def _without(design: Design, rows: np.ndarray) -> Design:

@@ -67,6 +67,7 @@ def _settings(made: Estimate) -> Record:
         "minimum": design.minimum,
         "maximum": design.maximum,
         "n_features": len(design.feature_names),
+        "several_raters": design.several_raters,
         "learnt_with": [] if design.others is None else list(map(str, design.others.columns)),
         "inner_folds": config.inner_folds,
         "bootstrap": config.bootstrap,

@@ -62,7 +62,9 @@ class Design:
         has several rows.
     per_rater : DataFrame or None
         ``participant_id, session_id, rater_id, value``: each rater's own score of the visits of the
-        analysis; None where no rater is named.
+        analysis; None where no rater is named, and for changes.
+    several_raters : bool
+        Whether any visit was rated by several.
     others : DataFrame of shape (n_rows, n_others) or None
         Ratings of other targets of the same rows in scale points, NaN where missing: models that
         learn several targets at once learn from them in training folds. None: from no others.
@@ -87,6 +89,7 @@ class Design:
     rater_ids: tuple[str, ...] | None = None
     per_rater: pd.DataFrame | None = None
     others: pd.DataFrame | None = None
+    several_raters: bool = False
 
     @property
     def n_subjects(self) -> int:
@@ -123,6 +126,7 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
     _refuse_leaks(X, y, names, ratings, covariates)
     subjects = np.unique(keys["participant_id"].to_numpy(dtype=str), return_inverse=True)[1]
     excluded = _excluded(features, ratings)
+    per_rater = _of_visits(ratings.per_rater, keys)
     return Design(
         target=ratings.target,
         items=ratings.items,
@@ -145,7 +149,12 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
             if ratings.rater_ids is None
             else tuple(ratings.rater_ids[i] for i in in_ratings.tolist())
         ),
-        per_rater=_of_visits(ratings.per_rater, keys),
+        per_rater=per_rater,
+        several_raters=(
+            ratings.several_raters
+            if per_rater is None
+            else bool(per_rater.duplicated(list(KEY_COLUMNS)).any())
+        ),
     )
 
 

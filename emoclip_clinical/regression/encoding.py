@@ -13,6 +13,8 @@ from emoclip_clinical.records import InputError
 
 MAXIMUM_LEVELS = 12
 """A text column with more different values than this is not a category."""
+FEW_NUMBERS = (3, 8)
+"""Whole numbers with so many different values may be the codes of categories."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,37 @@ class EncodedCovariates:
         The covariates that were asked for.
     columns : tuple of str
         Names of the columns: a number keeps its name, a category becomes ``<name>=<level>`` for
-        each level but the first.
+        each level.
     values : ndarray of shape (n_rows, n_columns)
         NaN in the rows that are not `complete`.
     complete : ndarray of bool, shape (n_rows,)
         Rows in which every covariate has a value.
+    n_free : int
+        Columns less one for each category, whose columns sum to 1: what a fit beside an intercept
+        spends.
+    warnings : tuple of str
+        Numbers that may be codes of categories.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
     values: np.ndarray
     complete: np.ndarray
+    n_free: int
+    warnings: tuple[str, ...] = ()
 
 
 def encode_covariates(
-    table: pd.DataFrame, *, names: Sequence[str], forbidden: Sequence[str] = ()
+    table: pd.DataFrame,
+    *,
+    names: Sequence[str],
+    forbidden: Sequence[str] = (),
+    categories: Sequence[str] = (),
 ) -> EncodedCovariates:
-    """Turn covariates into numbers: numbers stay, categories become indicators.
+    """Turn covariates into numbers: numbers stay, categories become an indicator for each level.
 
-    Which level is which is fixed by their alphabetical order, so nothing is learnt from the rows.
+    No level is the base of the others, so that results do not depend on how levels are called;
+    see `removal.fit_confounds` for the level that a training set does not hold.
 
     Parameters
     ----------
@@ -52,6 +66,8 @@ def encode_covariates(
         Columns to use.
     forbidden : sequence of str
         Columns that may not be used: the target and its items.
+    categories : sequence of str
+        Columns that are categories even where they hold numbers, such as numbers of sites.
 
     Raises
     ------
@@ -61,15 +77,23 @@ def encode_covariates(
     """
     faults: list[str] = []
     parts: list[pd.DataFrame] = []
+    warnings: list[str] = []
+    coded = {name.casefold() for name in categories}
     complete = np.ones(len(table), dtype=bool)
     for name in names:
-        problem = _problem(table, name, forbidden)
+        is_number = name in table and name.casefold() not in coded and _is_number(table[name])
+        problem = _problem(table, name, forbidden, is_number)
         if problem:
             faults.append(f"covariate {name!r}: {problem}")
             continue
         column = table[name]
         complete &= column.notna().to_numpy()
-        parts.append(_numbers(column, name))
+        parts.append(_number(column, name) if is_number else _indicators(column, name))
+        if is_number and _may_be_codes(column):
+            warnings.append(
+                f"covariate {name!r} has {column.nunique()} different whole numbers and is taken "
+                "as a number; write categories as text where their order means nothing"
+            )
     if faults:
         raise InputError(faults)
     if not complete.any():
@@ -80,10 +104,12 @@ def encode_covariates(
         columns=tuple(str(c) for c in encoded.columns),
         values=encoded.to_numpy(dtype=np.float64),
         complete=complete,
+        n_free=sum(max(part.shape[1] - 1, 1) for part in parts),
+        warnings=tuple(warnings),
     )
 
 
-def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str]) -> str:
+def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str], is_number: bool) -> str:
     if name.casefold() in {other.casefold() for other in forbidden}:
         return "it is the target or one of its items"
     if name not in table:
@@ -93,7 +119,14 @@ def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str]) -> str:
     levels = column.nunique()
     if levels < 2:
         return f"a covariate must vary, got {levels} different value(s)"
-    if not _is_number(table[name]) and levels > MAXIMUM_LEVELS:
+    texts = [] if is_number else [str(v) for v in column]
+    odd = sorted({text for text in texts if not _reads_as_number(text)})
+    if 0 < sum(text in odd for text in texts) < len(texts) / 2:
+        return (
+            f"most of its values are numbers, and {len(odd)} different texts are none: "
+            f"{', '.join(map(repr, odd[:5]))}; leave cells empty where nothing is known"
+        )
+    if not is_number and levels > MAXIMUM_LEVELS:
         text = next((str(v) for v in column if not _reads_as_number(str(v))), str(column.iloc[0]))
         return (
             f"numbers or at most {MAXIMUM_LEVELS} categories are wanted, got {levels} different "
@@ -114,14 +147,22 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
-def _numbers(column: pd.Series, name: str) -> pd.DataFrame:
-    if _is_number(column):
-        return pd.DataFrame({name: column.astype(np.float64)})
-    levels = sorted({str(v) for v in column.dropna()})
+def _may_be_codes(column: pd.Series) -> bool:
+    known = column.dropna()
+    few, many = FEW_NUMBERS
+    return few <= known.nunique() <= many and bool((known == known.round()).all())
+
+
+def _number(column: pd.Series, name: str) -> pd.DataFrame:
+    return pd.DataFrame({name: column.astype(np.float64)})
+
+
+def _indicators(column: pd.Series, name: str) -> pd.DataFrame:
+    labels = [f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist()]
     missing = column.isna().to_numpy()
     made = {}
-    for level in levels[1:]:
-        is_level = np.array([str(v) == level for v in column.tolist()], dtype=np.float64)
+    for level in sorted({label for label, gone in zip(labels, missing, strict=True) if not gone}):
+        is_level = np.array([label == level for label in labels], dtype=np.float64)
         is_level[missing] = np.nan
         made[f"{name}={level}"] = is_level
     return pd.DataFrame(made, index=column.index)

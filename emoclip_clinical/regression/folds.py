@@ -50,6 +50,29 @@ def sees_ratings(scheme: Scheme) -> bool:
     return scheme in {"balanced_kfold", "rebalanced_leave_one_subject_out"}
 
 
+def blind_folds(
+    subjects: np.ndarray,
+    *,
+    config: RegressionConfig,
+    seed: int,
+    y: np.ndarray,
+    sites: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Return the outer folds of a config, or random ones where its own follow the ratings.
+
+    For comparisons whose ratings are permuted on folds that stay; see `draw_folds`.
+
+    Returns
+    -------
+    ndarray of int, shape (n_repeats, n_visits)
+    """
+    if sees_ratings(config.cv):
+        return outer_folds(
+            subjects, folds=config.folds, repeats=config.repeats, seed=seed, strata=sites
+        )
+    return draw_folds(subjects, config=config, seed=seed, y=y, sites=sites).number
+
+
 def draw_folds(
     subjects: np.ndarray,
     *,

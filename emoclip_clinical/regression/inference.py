@@ -85,6 +85,17 @@ def exchange(
     return Exchange(groups, sum(len(group) for group in groups))
 
 
+def exchange_words(*, within_sites: bool) -> str:
+    """Say what is permuted under the null.
+
+    >>> exchange_words(within_sites=True)
+    'whole rating vectors permuted among participants with the same visits, within sites'
+    """
+    return "whole rating vectors permuted among participants with the same visits" + (
+        ", within sites" if within_sites else ""
+    )
+
+
 def permuted_ratings(y: np.ndarray, *, exchange: Exchange, n: int, seed: int) -> np.ndarray:
     """Return n copies of the ratings in which exchangeable subjects swapped their whole vectors.
 

@@ -17,12 +17,7 @@ from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.folds import outer_folds
 from emoclip_clinical.regression.metrics import pearson_r
-from emoclip_clinical.regression.nested_ridge import (
-    cross_fit,
-    problem_of,
-    subset,
-    training_means,
-)
+from emoclip_clinical.regression.nested_ridge import refit, subset
 
 STREAM = 5
 SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)
@@ -76,17 +71,22 @@ class LearningCurve:
         Subjects with which (K-1)/K of them train a model whose RMSE lies within `TOLERANCE` of
         that limit; None where the curve does not tell.
     warnings : tuple of str
+    suggested_is_upper_bound : bool
+        Whether fewer than the smallest size of `points` would do, by an extrapolation below it
+        that is not trusted: `suggested_subjects` is that size then.
     """
 
     points: tuple[CurvePoint, ...]
     limit_rmse: float | None
     suggested_subjects: int | None
     warnings: tuple[str, ...]
+    suggested_is_upper_bound: bool = False
 
 
 def learning_curve(
     design: Design,
     *,
+    confounds: np.ndarray | None = None,
     config: RegressionConfig,
     seed: int,
     draws: int = 10,
@@ -98,8 +98,11 @@ def learning_curve(
     Parameters
     ----------
     design : Design
+    confounds : ndarray of shape (n_visits, n_confounds), optional
+        What the analysis removes from the features.
     config : RegressionConfig
-        `folds`, `inner_folds` and `alphas` are used.
+        `folds`, `inner_folds` and `alphas` are used; `cv` only to tell that there is no curve
+        where sites are left out.
     seed : int
     draws : int
         Subsets of each size, each with folds of its own.
@@ -117,6 +120,12 @@ def learning_curve(
             f"learning curve: shares in (0, 1] and draws of at least 1 are wanted, "
             f"got {list(shares)} and {draws}"
         )
+    if config.cv == "leave_one_site_out":
+        why = (
+            "no learning curve: with leave_one_site_out more participants of the same sites say "
+            "little of new sites"
+        )
+        return LearningCurve((), None, None, (why,))
     smallest = max(MINIMUM_SUBJECTS, 2 * config.folds, 2 * config.inner_folds)
     sizes = sorted({round(s * design.n_subjects) for s in shares})
     sizes = [n for n in sizes if n >= smallest]
@@ -126,22 +135,31 @@ def learning_curve(
             f"least {smallest}"
         )
         return LearningCurve((), None, None, (why,))
+    removed = np.empty((len(design.y), 0)) if confounds is None else confounds
     points = []
     for done, n in enumerate(sizes):
-        points.append(_point(design, n, draws, config, seed))
+        points.append(_point(design, removed, n, draws, config, seed))
         progress("learning curve", done + 1, len(sizes))
     return _fitted(points, design.n_subjects, config.folds)
 
 
-def _point(design: Design, n: int, draws: int, config: RegressionConfig, seed: int) -> CurvePoint:
+def _point(
+    design: Design,
+    confounds: np.ndarray,
+    n: int,
+    draws: int,
+    config: RegressionConfig,
+    seed: int,
+) -> CurvePoint:
     rs, errors, references = [], [], []
     for draw in range(draws):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAM, n, draw)))
         chosen = rng.permutation(design.n_subjects)[:n]
-        part = subset(design, np.isin(design.subjects, chosen))
+        rows = np.isin(design.subjects, chosen)
+        part = subset(design, rows)
         if np.ptp(part.y) == 0:
             continue
-        r, error, reference = _scores(part, config, seed=int(rng.integers(2**31)))
+        r, error, reference = _scores(part, confounds[rows], config, seed=int(rng.integers(2**31)))
         errors.append(error)
         references.append(reference)
         rs += [] if r is None else [r]
@@ -160,24 +178,15 @@ def _point(design: Design, n: int, draws: int, config: RegressionConfig, seed: i
 
 
 def _scores(
-    design: Design, config: RegressionConfig, *, seed: int
+    design: Design, confounds: np.ndarray, config: RegressionConfig, *, seed: int
 ) -> tuple[float | None, float, float]:
     fold = outer_folds(design.subjects, folds=config.folds, repeats=1, seed=seed)
-    made = cross_fit(
-        design.y[:, np.newaxis],
-        problem=problem_of(design),
-        role="features",
-        fold=fold,
-        config=config,
-        seed=seed,
-    )
-    predicted = made.predicted[0, :, 0]
-    baseline = training_means(design.y, weights=design.weights, fold=fold)[0]
+    made = refit(design, confounds=confounds, fold=fold, config=config, seed=seed)
     mse, reference = (
-        float(np.average((p - design.y) ** 2, weights=design.weights))
-        for p in (predicted, baseline)
+        float(np.average((p[0] - design.y) ** 2, weights=design.weights))
+        for p in (made.predicted, made.baseline)
     )
-    return pearson_r(design.y, predicted, design.weights), mse, reference
+    return pearson_r(design.y, made.predicted[0], design.weights), mse, reference
 
 
 def _fitted(points: list[CurvePoint], n_subjects: int, folds: int) -> LearningCurve:
@@ -185,7 +194,7 @@ def _fitted(points: list[CurvePoint], n_subjects: int, folds: int) -> LearningCu
     error = np.array([p.mse for p in points])
     b, a = np.polyfit(1 / training, error, 1)
     found: list[str] = []
-    suggested = None
+    suggested, is_upper_bound = None, False
     if b <= 0 or a <= 0:
         found.append(
             "learning curve: the error does not fall as 1/n over these sizes; no sample size "
@@ -204,5 +213,7 @@ def _fitted(points: list[CurvePoint], n_subjects: int, folds: int) -> LearningCu
             f"{n_subjects} subjects at hand would be needed, farther than the curve can be trusted"
         )
     else:
-        suggested = int(np.ceil(needed))
-    return LearningCurve(tuple(points), float(np.sqrt(a)), suggested, tuple(found))
+        is_upper_bound = bool(needed < points[0].n_subjects)
+        suggested = points[0].n_subjects if is_upper_bound else int(np.ceil(needed))
+    limit = float(np.sqrt(a))
+    return LearningCurve(tuple(points), limit, suggested, tuple(found), is_upper_bound)

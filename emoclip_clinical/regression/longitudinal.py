@@ -3,9 +3,12 @@
 The prediction of a visit is the mean over repeats of its out-of-fold predictions; the correlation
 between subjects is the mean over repeats, as pooled r is.
 
+Where everybody improves, whatever else changes from visit to visit (a drug, a room, a camera) goes
+with the ratings within subjects, too. So p values stand where what all have in common at a visit
+was taken out first, in the mixed model and in the adjusted correlation within subjects.
+
 Out-of-fold predictions of a model that has learnt nothing fall where the ratings rise: they are
-means of the others' ratings. Visits of one subject share the others, so that this touches what lies
-between subjects and not what lies within them. Below zero neither p nor interval means anything.
+means of the others' ratings. Below zero, then, neither p nor interval means anything.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ _BELOW_ZERO = (
 
 @dataclass(frozen=True)
 class MixedModel:
-    """Rating on out-of-fold prediction with a random intercept for each subject (REML).
+    """Rating on out-of-fold prediction and visit, with a random intercept for each subject (REML).
+
+    Visits are fixed effects, by the name of their session; the intercept is that of the first name.
 
     Attributes
     ----------
@@ -111,7 +116,10 @@ class RepeatedVisits:
     between : Correlated or None
         Of subjects' mean ratings and mean predictions, each subject once; mean over repeats.
     within : Correlated or None
-        Repeated-measures correlation.
+        Repeated-measures correlation; without p and interval, since the common course over visits
+        is in it.
+    within_adjusted : Correlated or None
+        The same with each visit's mean taken out, too.
     change : Change or None
     warnings : tuple of str
     """
@@ -122,6 +130,7 @@ class RepeatedVisits:
     mixed_model: MixedModel | None
     between: Correlated | None
     within: Correlated | None
+    within_adjusted: Correlated | None
     change: Change | None
     warnings: tuple[str, ...]
 
@@ -139,6 +148,7 @@ def analyse_visits(
         Level of every interval, in (0, 1).
     """
     subjects, predicted = subject_numbers(cv), cv.predicted.mean(axis=0)
+    visits = np.unique(cv.keys["session_id"].to_numpy(dtype=str), return_inverse=True)[1]
     count = np.bincount(subjects)
     repeated = int((count > 1).sum())
     if not repeated:
@@ -150,14 +160,16 @@ def analyse_visits(
             "at visits apart from subjects"
         )
         return RepeatedVisits(
-            len(count), repeated, len(subjects), None, None, None, None, tuple(found)
+            len(count), repeated, len(subjects), None, None, None, None, None, tuple(found)
         )
     enough = not is_constant(predicted) and not is_constant(cv.observed)
     if not enough:
         found.append("repeated visits: ratings or predictions are constant")
     model = None
     if enough:
-        model, messages = mixed_model(cv.observed, predicted, subjects, confidence=confidence)
+        model, messages = mixed_model(
+            cv.observed, predicted, subjects, visits=visits, confidence=confidence
+        )
         found += messages
     if model is not None and model.slope < 0:
         found.append(f"mixed model: {_BELOW_ZERO}")
@@ -165,10 +177,22 @@ def analyse_visits(
     between = _between(cv, subjects, confidence) if enough else None
     if between is not None and between.r < 0:
         found.append(f"between participants: {_BELOW_ZERO}")
-        between = replace(between, p=None, low=None, high=None)
-    within = repeated_correlation(cv.observed, predicted, subjects, confidence=confidence)
+        between = _only_r(between)
+    pair = cv.observed, predicted
+    within = repeated_correlation(*pair, subjects, confidence=confidence)
+    adjusted = repeated_correlation(*pair, subjects, visits=visits, confidence=confidence)
     if enough and within is None:
         found.append("the correlation within subjects is not defined: nobody changes")
+    elif enough and adjusted is None:
+        found.append(
+            "the correlation within subjects less the means of visits is not defined: nobody "
+            "changes otherwise than all, or too few share their visits"
+        )
+    if within is not None:
+        within = _only_r(within)
+    if adjusted is not None and adjusted.r < 0:
+        found.append(f"within participants: {_BELOW_ZERO}")
+        adjusted = _only_r(adjusted)
     change = None
     try:
         change = _change(
@@ -183,6 +207,7 @@ def analyse_visits(
         mixed_model=model,
         between=between,
         within=within,
+        within_adjusted=adjusted,
         change=change,
         warnings=tuple(found),
     )
@@ -210,25 +235,34 @@ def one_row_a_visit(cv: CrossValidation) -> CrossValidation:
 
 
 def mixed_model(
-    observed: np.ndarray, predicted: np.ndarray, subjects: np.ndarray, *, confidence: float
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    subjects: np.ndarray,
+    *,
+    visits: np.ndarray,
+    confidence: float,
 ) -> tuple[MixedModel | None, list[str]]:
-    """Fit rating on prediction with a random intercept, and return what the fit warned of.
+    """Fit rating on prediction and visit with a random intercept, and return its warnings.
 
     Parameters
     ----------
     observed, predicted : ndarray of shape (n_visits,)
     subjects : ndarray of int, shape (n_visits,)
+    visits : ndarray of int, shape (n_visits,)
+        Number of each row's session; every one but number 0 gets a fixed effect.
     confidence : float
 
     Returns
     -------
     MixedModel or None
-        None where the fit failed or did not converge.
+        None where the fit failed or did not converge, or the visits' effects leave nothing.
     list of str
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
 
-    design = np.column_stack([np.ones_like(predicted), predicted])
+    design = np.column_stack([np.ones_like(predicted), predicted, _dummies(visits)])
+    if len(observed) < 2 * design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
+        return None, ["mixed model: too few participants share their visits for effects of visits"]
     with python_warnings.catch_warnings(record=True) as caught:
         python_warnings.simplefilter("always")
         try:
@@ -257,7 +291,12 @@ def mixed_model(
 
 
 def repeated_correlation(
-    x: np.ndarray, y: np.ndarray, subjects: np.ndarray, *, confidence: float
+    x: np.ndarray,
+    y: np.ndarray,
+    subjects: np.ndarray,
+    *,
+    visits: np.ndarray | None = None,
+    confidence: float,
 ) -> Correlated | None:
     """Return the repeated-measures correlation (Bakdash & Marusich 2017, Front. Psychol. 8, 456).
 
@@ -269,21 +308,43 @@ def repeated_correlation(
     ----------
     x, y : ndarray of shape (n_visits,)
     subjects : ndarray of int, shape (n_visits,)
+    visits : ndarray of int, shape (n_visits,), optional
+        Number of each row's session: effects of sessions are removed beside those of subjects,
+        as dummy variables would, each for a degree of freedom.
+    confidence : float
     """
     count = np.bincount(subjects)
     several = count[subjects] > 1
-    degrees = int(several.sum() - (count > 1).sum()) - 1
+
+    def deviations(values: np.ndarray) -> np.ndarray:
+        mean = np.bincount(subjects, weights=values)[subjects] / count[subjects]
+        return np.asarray((values - mean)[several])
+
+    dummies = np.empty((len(x), 0)) if visits is None else _dummies(visits)
+    effects = np.column_stack([np.empty((several.sum(), 0)), *map(deviations, dummies.T)])
+    basis, size, _ = np.linalg.svd(effects, full_matrices=False)
+    basis = basis[:, size > 1e-9]
+    degrees = int(several.sum() - (count > 1).sum()) - 1 - basis.shape[1]
     if degrees < 1:
         return None
     left = []
     for values in (x, y):
-        mean = np.bincount(subjects, weights=values)[subjects] / count[subjects]
-        rest = (values - mean)[several]
+        rest = deviations(values)
+        rest -= basis @ (basis.T @ rest)
         if np.abs(rest).max() <= 1e-12 * max(np.abs(values).max(), 1e-300):
             return None
         left.append(rest)
     r = float(left[0] @ left[1] / np.sqrt((left[0] @ left[0]) * (left[1] @ left[1])))
     return _correlated(r, degrees, confidence)
+
+
+def _dummies(numbers: np.ndarray) -> np.ndarray:
+    """Return a column of 0 and 1 for each number but 0."""
+    return np.asarray(numbers[:, np.newaxis] == np.arange(1, numbers.max() + 1), dtype=np.float64)
+
+
+def _only_r(found: Correlated) -> Correlated:
+    return replace(found, p=None, low=None, high=None)
 
 
 def _between(cv: CrossValidation, subjects: np.ndarray, confidence: float) -> Correlated | None:

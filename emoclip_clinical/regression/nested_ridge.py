@@ -125,6 +125,35 @@ def cross_fit(
     return CrossFit(predicted, tuple(chosen))
 
 
+def refit(
+    design: Design,
+    *,
+    confounds: np.ndarray,
+    fold: np.ndarray,
+    config: RegressionConfig,
+    seed: int,
+) -> CrossValidation:
+    """Cross-validate ridge on a design's own ratings, confounds removed where there are any.
+
+    Parameters
+    ----------
+    confounds : ndarray of shape (n_visits, n_confounds)
+        Removed from the features inside each training fold; no columns: nothing is.
+    fold : ndarray of int, shape (n_repeats, n_visits)
+    """
+    made = cross_fit(
+        design.y[:, np.newaxis],
+        problem=problem_of(design, confounds=confounds),
+        role="residualised" if confounds.shape[1] else "features",
+        fold=fold,
+        config=config,
+        seed=seed,
+    )
+    return cross_validation(
+        design, predicted=made.predicted[:, :, 0], fold=fold, chosen=made.chosen
+    )
+
+
 def cross_validation(
     design: Design, *, predicted: np.ndarray, fold: np.ndarray, chosen: tuple[dict[str, float], ...]
 ) -> CrossValidation:

@@ -54,6 +54,51 @@ class Predictions:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class OriginDifference:
+    """A part in which features were made otherwise than those of an estimator.
+
+    Attributes
+    ----------
+    path : tuple of str
+        Where it stands in ``features.json``.
+    is_known : bool
+        Whether the estimator's own origin has this part.
+    fitted, found : object
+        What the estimator was fitted to, and what came; None where there is nothing.
+    """
+
+    path: tuple[str, ...]
+    is_known: bool
+    fitted: object
+    found: object
+
+    def text(self, *, with_found: bool = True) -> str:
+        """Return what differs, in words.
+
+        Parameters
+        ----------
+        with_found : bool
+            Whether to repeat what came. Without it, neither values nor names of parts are told
+            that the estimator's own origin has not.
+        """
+        if not (self.is_known or with_found):
+            return (
+                f"these features were made with settings that the estimator does not know: an "
+                f"entry of {'.'.join(('source', *self.path[:-1]))} that it has not"
+            )
+        name = ".".join(self.path)
+        what = {"prompts": "other prompt sets", "model.hash": "another model"}.get(
+            name, f"another {name}"
+        )
+        shown = _prompt_names if name == "prompts" else _short
+        found = f", they have {shown(self.found)}" if with_found else ""
+        return (
+            f"these features were made with {what}: the estimator was fitted to "
+            f"{shown(self.fitted)}{found}"
+        )
+
+
 def predict_visits(estimator: FinalEstimator, features: FeatureTable) -> Predictions:
     """Estimate the target of every visit.
 
@@ -113,31 +158,40 @@ def check_origin(estimator: FinalEstimator, source: Mapping[str, object]) -> Non
             f"the features that the estimator was fitted to {named}, these do not; they can not be "
             "compared"
         )
-    faults: list[str] = []
-    for part in sorted({*fitted, *source} - NOT_COMPARED):
-        faults += _differences(part, fitted.get(part), source.get(part))
+    faults = [difference.text() for difference in origin_differences(estimator, source)]
     if faults:
         raise InputError(faults)
 
 
-def _differences(path: str, fitted: object, found: object) -> list[str]:
+def origin_differences(
+    estimator: FinalEstimator, source: Mapping[str, object]
+) -> list[OriginDifference]:
+    """Return in what features were made otherwise than those of an estimator.
+
+    Parameters
+    ----------
+    estimator : FinalEstimator
+    source : mapping
+        The content of ``features.json``; `NOT_COMPARED` says which parts may differ.
+    """
+    fitted = estimator.source
+    found: list[OriginDifference] = []
+    for part in sorted({*fitted, *source} - NOT_COMPARED):
+        found += _differences((part,), part in fitted, fitted.get(part), source.get(part))
+    return found
+
+
+def _differences(
+    path: tuple[str, ...], is_known: bool, fitted: object, found: object
+) -> list[OriginDifference]:
     if fitted == found:
         return []
-    if isinstance(fitted, Mapping) and isinstance(found, Mapping):
-        inner: list[str] = []
-        for key in sorted({*map(str, fitted), *map(str, found)}):
-            inner += _differences(f"{path}.{key}", fitted.get(key), found.get(key))
-        return inner
-    if path == "prompts":
-        return [
-            "these features were made with other prompt sets: the estimator was fitted to "
-            f"{_prompt_names(fitted)}, they have {_prompt_names(found)}"
-        ]
-    what = "another model" if path == "model.hash" else f"another {path}"
-    return [
-        f"these features were made with {what}: the estimator was fitted to {_short(fitted)}, they "
-        f"have {_short(found)}"
-    ]
+    if not (isinstance(fitted, Mapping) and isinstance(found, Mapping)):
+        return [OriginDifference(path, is_known, fitted, found)]
+    inner: list[OriginDifference] = []
+    for key in sorted({*map(str, fitted), *map(str, found)}):
+        inner += _differences((*path, key), key in fitted, fitted.get(key), found.get(key))
+    return inner
 
 
 def _prompt_names(prompts: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ class CombinedRaters:
         ``participant_id, session_id, rater_id, value``: each rater's score, in the order of the
         rows; None where no rater is named.
     warnings : tuple of str
+    several : bool
+        Whether any visit has several raters.
     """
 
     rows: np.ndarray
@@ -38,6 +41,7 @@ class CombinedRaters:
     items: np.ndarray
     per_rater: pd.DataFrame | None
     warnings: tuple[str, ...]
+    several: bool = False
 
 
 def combine_raters(
@@ -70,10 +74,18 @@ def combine_raters(
     warnings = (_told(several, rule, uneven=len(set(size.tolist())) > 1),) if several else ()
     if rule == "repeated":
         rows = np.arange(len(keys))
-        return CombinedRaters(rows, scores.values, scores.prorated, items, per_rater, warnings)
+        return CombinedRaters(
+            rows, scores.values, scores.prorated, items, per_rater, warnings, several > 0
+        )
     if rule == "first":
         return CombinedRaters(
-            first, scores.values[first], scores.prorated[first], items[first], per_rater, warnings
+            first,
+            scores.values[first],
+            scores.prorated[first],
+            items[first],
+            per_rater,
+            warnings,
+            several > 0,
         )
     return CombinedRaters(
         rows=first,
@@ -82,7 +94,62 @@ def combine_raters(
         items=_item_means(items, visit, len(size)),
         per_rater=per_rater,
         warnings=warnings,
+        several=several > 0,
     )
+
+
+@dataclass(frozen=True)
+class RatersByRow:
+    """Who rated what, by the rows of an analysis.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_raters)
+        Each rater's own score of the row's visit, NaN where there is none; raters in the order of
+        their names.
+    shares : ndarray of shape (n_rows, n_raters)
+        Share of each rater in the row's rating; each row sums to 1.
+    """
+
+    values: np.ndarray
+    shares: np.ndarray
+
+
+def raters_by_row(
+    per_rater: pd.DataFrame,
+    *,
+    keys: pd.DataFrame,
+    rule: RaterRule,
+    rater_ids: Sequence[str] | None,
+) -> RatersByRow:
+    """Lay out the raters' own scores beside the rows that were made of them.
+
+    Parameters
+    ----------
+    per_rater : DataFrame
+        See `CombinedRaters`; the raters of a visit in the order in which the rule met them.
+    keys : DataFrame of shape (n_rows, 2)
+        Visit of each row.
+    rule : {'mean', 'first', 'repeated'}
+        How the rows' ratings were made.
+    rater_ids : sequence of str, length n_rows, or None
+        Whose rating each row is, for ``repeated``.
+    """
+    visit = list(KEY_COLUMNS)
+    wide = per_rater.pivot_table(index=visit, columns=RATER, values="value", aggfunc="mean")
+    names = wide.columns.to_numpy(dtype=object)
+    rows = pd.MultiIndex.from_frame(keys[visit])
+    values = wide.reindex(rows).to_numpy(dtype=np.float64)
+    if rater_ids is not None:
+        rated_by = np.array(rater_ids, dtype=object)
+    elif rule == "first":
+        first = per_rater[~per_rater.duplicated(visit)].set_index(visit)[RATER]
+        rated_by = first.reindex(rows).to_numpy(dtype=object)
+    else:
+        there = np.isfinite(values)
+        return RatersByRow(values, there / there.sum(axis=1, keepdims=True))
+    shares = (rated_by[:, np.newaxis] == names).astype(np.float64)
+    return RatersByRow(values, shares)
 
 
 def _item_means(items: np.ndarray, visit: np.ndarray, n_visits: int) -> np.ndarray:

@@ -12,6 +12,25 @@ from emoclip_clinical.regression.side_cars import SideCar, derived_columns, side
 from emoclip_clinical.regression.targets import Target
 from emoclip_clinical.tables import limit_faults
 
+LARGEST = 1e75
+"""Intervals of agreement take numbers to the fourth power, beyond which floats have no room."""
+
+
+def size_faults(source: KeyedTable) -> list[str]:
+    """Return every number of a table that is too large to be reckoned with, in whichever column.
+
+    Also where the column is not asked for: covariates are found by their names.
+    """
+    faults: list[str] = []
+    for column in filter(source.table.is_numeric, source.columns):
+        values = source.table.frame[column].to_numpy(dtype=np.float64)
+        faults += [
+            f"column {column!r} must hold numbers from {-LARGEST:g} to {LARGEST:g}, "
+            f"got {values[index]:g} ({source.visit(index)})"
+            for index in np.flatnonzero(np.abs(values) > LARGEST).tolist()
+        ]
+    return limit_faults(faults)
+
 
 def target_faults(
     tables: RatingTables, target: Target, selected: pd.DataFrame, registry: Registry

@@ -14,6 +14,7 @@ from emoclip_clinical.regression.keyed import RATER
 from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
 from emoclip_clinical.regression.rating_checks import (
     number_or_none,
+    size_faults,
     source_faults,
     target_faults,
 )
@@ -63,7 +64,7 @@ def read_ratings(
     ------
     InputError
         With every fault at once: unreadable rows, identifiers, doubled visits, missing columns,
-        items out of range, a form that the side-car contradicts.
+        items out of range, numbers too large to reckon with, a form that the side-car contradicts.
     """
     registry, rules, where = registry or scales(), rules or RatingRules(), where or {}
     tables, faults = scan_rating_tables(path, encoding=encoding)
@@ -77,6 +78,8 @@ def read_ratings(
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
     faults += target_faults(tables, resolved, keys[selected], registry)
+    for source in tables.sources:
+        faults += size_faults(source)
     if faults:
         raise InputError(faults)
     items = columns[list(resolved.columns)].map(_number_or_nan).to_numpy(dtype=np.float64)
@@ -107,6 +110,7 @@ def read_ratings(
         prorated=combined.prorated,
         rater_ids=tuple(keys[RATER].iloc[used]) if _repeats(rules, keys) else None,
         per_rater=combined.per_rater,
+        several_raters=combined.several,
     )
     if resolved.is_change:
         rated = _changed(rated, resolved)
@@ -127,7 +131,7 @@ def validate_ratings(
     if tables is None:
         return faults
     for source, side_car in zip(tables.sources, tables.side_cars, strict=True):
-        faults += source_faults(source, side_car, registry or scales())
+        faults += source_faults(source, side_car, registry or scales()) + size_faults(source)
     return faults
 
 
@@ -217,6 +221,8 @@ def _changed(rated: Ratings, target: Target) -> Ratings:
     )
     kept = reasons == ""
     lost = rated.keys[~kept].assign(reason=reasons[~kept])
+    of_raters = "no human ceiling: a change is not counted for each rater"
+    apart = (of_raters,) if rated.several_raters else ()
     prorated = rated.prorated
     if prorated is not None:
         both = np.concatenate([prorated, np.zeros(len(every) - n, dtype=bool)])
@@ -229,6 +235,7 @@ def _changed(rated: Ratings, target: Target) -> Ratings:
         covariates=rated.covariates[kept].reset_index(drop=True),
         prorated=prorated,
         per_rater=None,
+        warnings=(*rated.warnings, *apart),
     )
 
 

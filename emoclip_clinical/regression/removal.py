@@ -22,8 +22,8 @@ class ConfoundFit:
     Attributes
     ----------
     centre, scale : ndarray of shape (n_confounds,)
-        Weighted mean and standard deviation; the scale of a confound that is constant in
-        training is infinite.
+        Weighted mean and standard deviation, or 1 for an indicator of 0 and 1; the scale of a
+        confound that is constant in training is infinite.
     solve : ndarray of shape (n_confounds + 1, n_train)
         Maps training values to intercept and coefficients (least norm where confounds repeat
         each other).
@@ -55,6 +55,9 @@ class ConfoundFit:
 def fit_confounds(confounds: np.ndarray, *, weight: np.ndarray) -> ConfoundFit:
     """Prepare the removal of confounds of a training set.
 
+    A category comes as one indicator a level. The fit of least norm treats levels alike, and gives
+    a level that training does not hold the mean over the levels that it does.
+
     Parameters
     ----------
     confounds : ndarray of shape (n_train, n_confounds)
@@ -65,7 +68,9 @@ def fit_confounds(confounds: np.ndarray, *, weight: np.ndarray) -> ConfoundFit:
     centre = share @ confounds
     variance = share @ (confounds - centre) ** 2
     noise = len(confounds) * np.abs(centre) * np.finfo(np.float64).eps
-    scale = np.where(variance <= noise**2, np.inf, np.sqrt(variance))
+    is_indicator = np.isin(confounds, (0.0, 1.0)).all(axis=0)
+    scale = np.where(is_indicator, 1.0, np.sqrt(variance))
+    scale[variance <= noise**2] = np.inf
     columns = _columns(confounds, centre, scale)
     root = np.sqrt(weight)[:, np.newaxis]
     solve = np.linalg.pinv(columns * root, rcond=1e-10) * root.T

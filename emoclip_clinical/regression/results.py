@@ -12,6 +12,7 @@ import pandas as pd
 from emoclip_clinical.records import KEY_COLUMNS
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.descriptions import description_record
+from emoclip_clinical.regression.inference import exchange_words
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 from emoclip_clinical.regression.supplement import Supplement
 from emoclip_clinical.regression.supplement_record import supplement_record
@@ -60,6 +61,7 @@ def metrics_record(
             "p_permutation": estimate.p_permutation,
             "n_permutations": len(estimate.null),
             "n_exchangeable": estimate.n_exchangeable,
+            "null": exchange_words(within_sites=estimate.sites is not None),
         },
         "spearman_r": m.spearman,
         "mae": m.mae,

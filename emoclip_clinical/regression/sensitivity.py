@@ -7,17 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoclip_clinical.records import CrossValidation, Progress, no_progress
+from emoclip_clinical.records import CrossValidation, InputError, Progress, no_progress
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design
-from emoclip_clinical.regression.folds import leave_one_subject_out, outer_folds
+from emoclip_clinical.regression.folds import blind_folds
 from emoclip_clinical.regression.metrics import mae, over_repeats, pearson_r
-from emoclip_clinical.regression.nested_ridge import (
-    cross_fit,
-    cross_validation,
-    problem_of,
-    subset,
-)
+from emoclip_clinical.regression.nested_ridge import refit, subset
 from emoclip_clinical.regression.subject_sums import (
     over_repeats_of,
     pearson,
@@ -102,11 +97,15 @@ def without_each(
     *,
     cv: CrossValidation,
     sites: Sequence[str] | None,
+    strata: Sequence[str] | None = None,
+    confounds: np.ndarray | None = None,
     config: RegressionConfig,
     seed: int,
     progress: Progress = no_progress,
 ) -> tuple[Exclusion, ...]:
     """Run ridge again without each site and without each influential subject.
+
+    Folds are drawn as those of the analysis; at random where these follow the ratings.
 
     Parameters
     ----------
@@ -115,6 +114,10 @@ def without_each(
         Of all rows of the design; says which subjects are influential.
     sites : sequence of str, length n_visits, or None
         Site of each visit; an excluded site takes all visits of whoever was seen there.
+    strata : sequence of str, length n_visits, optional
+        Site of each visit, where the folds of the analysis know it.
+    confounds : ndarray of shape (n_visits, n_confounds), optional
+        What the analysis removes from the features.
     config : RegressionConfig
         `cv`, `folds`, `repeats`, `inner_folds` and `alphas` are used.
     seed : int
@@ -135,10 +138,13 @@ def without_each(
     without += [("subject", name, names == name) for name in influential_subjects(cv)]
     if not without:
         return ()
-    whole = over_repeats(pearson_r, _refit(design, config, seed))
+    removed = np.empty((len(names), 0)) if confounds is None else confounds
+    known = None if strata is None else np.array([str(s) for s in strata])
+    everyone = np.zeros(len(names), dtype=bool)
+    whole = over_repeats(pearson_r, _refit(design, everyone, known, removed, config, seed))
     made = []
     for done, (kind, label, gone) in enumerate(without):
-        made.append(_without(design, gone, kind, label, whole, config, seed))
+        made.append(_without(design, gone, kind, label, whole, known, removed, config, seed))
         progress("sensitivity", done + 1, len(without))
     return tuple(made)
 
@@ -149,6 +155,8 @@ def _without(
     kind: str,
     label: str,
     whole: float | None,
+    strata: np.ndarray | None,
+    confounds: np.ndarray,
     config: RegressionConfig,
     seed: int,
 ) -> Exclusion:
@@ -156,11 +164,15 @@ def _without(
     if left < max(MINIMUM_LEFT, 2 * config.folds):
         why = f"without {kind} {label} only {left} subjects are left"
         return Exclusion(kind, label, left, None, None, None, why)
-    part = subset(design, ~gone)
-    if np.ptp(part.y) == 0:
-        why = f"without {kind} {label} all ratings are {part.y[0]:g}"
+    rest = design.y[~gone]
+    if np.ptp(rest) == 0:
+        why = f"without {kind} {label} all ratings are {rest[0]:g}"
         return Exclusion(kind, label, left, None, None, None, why)
-    cv = _refit(part, config, seed)
+    try:
+        cv = _refit(design, gone, strata, confounds, config, seed)
+    except InputError as refused:
+        why = f"without {kind} {label}: {'; '.join(refused.faults)}"
+        return Exclusion(kind, label, left, None, None, None, why)
     r = over_repeats(pearson_r, cv)
     error = float(np.mean([mae(cv.observed, p, cv.weight) for p in cv.predicted]))
     change = None if r is None or whole is None else r - whole
@@ -168,19 +180,15 @@ def _without(
     return Exclusion(kind, label, left, r, change, error, why)
 
 
-def _refit(design: Design, config: RegressionConfig, seed: int) -> CrossValidation:
-    if config.cv == "leave_one_subject_out":
-        fold = leave_one_subject_out(design.subjects)
-    else:
-        fold = outer_folds(design.subjects, folds=config.folds, repeats=config.repeats, seed=seed)
-    made = cross_fit(
-        design.y[:, np.newaxis],
-        problem=problem_of(design),
-        role="features",
-        fold=fold,
-        config=config,
-        seed=seed,
-    )
-    return cross_validation(
-        design, predicted=made.predicted[:, :, 0], fold=fold, chosen=made.chosen
-    )
+def _refit(
+    design: Design,
+    gone: np.ndarray,
+    strata: np.ndarray | None,
+    confounds: np.ndarray,
+    config: RegressionConfig,
+    seed: int,
+) -> CrossValidation:
+    part = subset(design, ~gone)
+    sites = None if strata is None else strata[~gone].tolist()
+    fold = blind_folds(part.subjects, config=config, seed=seed, y=part.y, sites=sites)
+    return refit(part, confounds=confounds[~gone], fold=fold, config=config, seed=seed)

@@ -1,8 +1,13 @@
-"""Errors in subgroups: by sex, age band, site, medication; small cells are not shown."""
+"""Errors in subgroups: by sex, age band, site, medication; small cells are not shown.
+
+A cell that is hidden alone would follow from the others and the whole, and so would the sum of
+several; then the next smallest is hidden too (secondary suppression; Cox 1980, Journal of the
+American Statistical Association 75, 377-385).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,6 +35,8 @@ MINIMUM_CELL = 10
 AGE_EDGES_YEARS = (30.0, 45.0, 60.0)
 """Ages at which a new band begins."""
 MAXIMUM_LEVELS = 12
+SMALL = f"fewer than {MINIMUM_CELL} subjects"
+BESIDE_SMALL = "hidden, so that smaller groups do not follow from the others and the whole"
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Subgroup:
         Mean over repeats, scale points; bias is of predicted - observed. None where suppressed.
     mae_interval, bias_interval : Interval
         BCa over the subjects of the cell.
+    hidden_because : str
+        `SMALL` or `BESIDE_SMALL` where the cell is suppressed, else empty.
     """
 
     variable: str
@@ -54,11 +63,12 @@ class Subgroup:
     bias: float | None
     mae_interval: Interval
     bias_interval: Interval
+    hidden_because: str = ""
 
     @property
     def is_suppressed(self) -> bool:
-        """Whether the cell has fewer than `MINIMUM_CELL` subjects."""
-        return self.n_subjects is None
+        """Whether the cell is not shown."""
+        return bool(self.hidden_because)
 
 
 def subgroups(
@@ -74,7 +84,9 @@ def subgroups(
 
     Numbers with more than `MAXIMUM_LEVELS` different values become bands (`level_names`). A
     missing value is a level of its own. A subject whose level differs between visits counts in
-    each, with the visits that belong there.
+    each, with the visits that belong there. Levels of fewer than `MINIMUM_CELL` subjects are not
+    shown; nor are the next smallest ones, until at least two levels of the variable are hidden
+    that hold `MINIMUM_CELL` subjects together.
 
     Parameters
     ----------
@@ -105,10 +117,38 @@ def subgroups(
     made = []
     for name, of_rows in levels.items():
         at = np.array(of_rows, dtype=object)
-        for level in sorted(set(of_rows), key=_level_order):
-            part = _rows_of(cv, at == level)
-            made.append(_subgroup(part, name, level, resamples, confidence, seed))
+        parts = {
+            level: _rows_of(cv, at == level) for level in sorted(set(of_rows), key=_level_order)
+        }
+        hidden = _hidden({level: _n_subjects(part) for level, part in parts.items()})
+        for level, part in parts.items():
+            if level in hidden:
+                made.append(_suppressed(name, level, hidden[level]))
+            else:
+                made.append(_subgroup(part, name, level, resamples, confidence, seed))
     return tuple(made)
+
+
+def _hidden(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Return the levels that are not shown, and why."""
+    hidden = {level: SMALL for level, n in sizes.items() if n < MINIMUM_CELL}
+    by_size = sorted((n, place, level) for place, (level, n) in enumerate(sizes.items()))
+    # Sorted by size, so that the small ones come first and are passed over.
+    for _, _, level in by_size:
+        together = sum(sizes[one] for one in hidden)
+        if not hidden or (len(hidden) > 1 and together >= MINIMUM_CELL):
+            break
+        hidden.setdefault(level, BESIDE_SMALL)
+    return hidden
+
+
+def _n_subjects(part: CrossValidation) -> int:
+    return int(subject_numbers(part).max()) + 1
+
+
+def _suppressed(name: str, level: str, reason: str) -> Subgroup:
+    nothing = no_interval(reason)
+    return Subgroup(name, level, None, None, None, nothing, nothing, reason)
 
 
 def level_fault(column: pd.Series, *, name: str) -> str | None:
@@ -180,10 +220,7 @@ def _rows_of(cv: CrossValidation, rows: np.ndarray) -> CrossValidation:
 def _subgroup(
     part: CrossValidation, name: str, level: str, resamples: int, confidence: float, seed: int
 ) -> Subgroup:
-    n = int(subject_numbers(part).max()) + 1
-    if n < MINIMUM_CELL:
-        hidden = no_interval(f"fewer than {MINIMUM_CELL} subjects")
-        return Subgroup(name, level, None, None, None, hidden, hidden)
+    n = _n_subjects(part)
     intervals = [no_interval("no bootstrap was asked for")] * 2
     if resamples:
         counts, sums = subject_counts(n, resamples=resamples, seed=seed), subject_sums(part)

@@ -26,12 +26,12 @@ from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.audit import Audit, audit
 from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
 from emoclip_clinical.regression.comparison import Comparison, compare_models
-from emoclip_clinical.regression.config import ModelName
+from emoclip_clinical.regression.config import SITE, ModelName
 from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
-from emoclip_clinical.regression.covariate_columns import SITE
+from emoclip_clinical.regression.covariate_columns import is_left_out, with_confounds
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
-from emoclip_clinical.regression.folds import outer_folds, sees_ratings
+from emoclip_clinical.regression.folds import blind_folds, sees_ratings
 from emoclip_clinical.regression.importance import (
     Importance,
     emotion_groups,
@@ -45,8 +45,14 @@ from emoclip_clinical.regression.longitudinal import (
     one_row_a_visit,
 )
 from emoclip_clinical.regression.quality import analyse_quality
+from emoclip_clinical.regression.raters import raters_by_row
 from emoclip_clinical.regression.sensitivity import Exclusion, without_each
-from emoclip_clinical.regression.subgroups import MAXIMUM_LEVELS, Subgroup, subgroups
+from emoclip_clinical.regression.subgroups import (
+    BESIDE_SMALL,
+    MAXIMUM_LEVELS,
+    Subgroup,
+    subgroups,
+)
 from emoclip_clinical.regression.subject_sums import subject_numbers
 
 COVARIATES = ("age", "age_years", "sex", "gender", "site", "medication", "cpz_equivalent")
@@ -143,30 +149,29 @@ def supplement(
     # A second rater is no second visit.
     of_visits = cv if made.design.rater_ids is None else one_row_a_visit(cv)
     visits = analyse_visits(of_visits, **resampling)
-    curve = learning_curve(made.design, config=config, seed=seed, progress=progress)
-    refits = _sensitivity(made, progress)
-    for part in (ceiling, visits, curve):
+    removed = with_confounds(made.design, config)[1]
+    curve = learning_curve(
+        made.design, confounds=removed, config=config, seed=seed, progress=progress
+    )
+    refits = _sensitivity(made, removed, progress)
+    compared = {
+        name: compare_models(cv, other, **resampling) for name, other in made.compared.items()
+    }
+    for part in (ceiling, visits, curve, *compared.values()):
         found += [] if part is None else part.warnings
     found += [e.warning for e in refits if e.warning]
     return Supplement(
         covariates=covariates,
         confounds=confounds,
         quality=_quality(made, quality, found, progress),
-        compared={
-            name: compare_models(cv, other, **resampling) for name, other in made.compared.items()
-        },
+        compared=compared,
         intervals=metric_intervals(cv, **resampling) if config.bootstrap else None,
         agreement=_agreement(cv, config.confidence),
         limits=bland_altman(cv, confidence=config.confidence),
-        kappa=_kappa(made.design, cv),
+        kappa=_kappa(made.design, cv, found),
         visits=visits,
         ceiling=ceiling,
-        subgroups=subgroups(
-            cv,
-            covariates=made.design.covariates,
-            names=_subgroup_names(made, found),
-            **resampling,
-        ),
+        subgroups=_subgroups(made, found, resampling),
         sensitivity=refits,
         curve=curve,
         importance=_importance(made, found, progress),
@@ -179,49 +184,53 @@ def _confounds(
     made: Estimate, found: list[str], progress: Progress
 ) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
     named = made.config.confounds
-    names = named or tuple(_usable(made.design, COVARIATES))
+    usable, unusable = _usable(made.design, COVARIATES)
+    if not named:
+        found += [f"no covariate of the baseline: {name!r}: {why}" for name, why in unusable]
+    wanted = named or tuple(usable)
+    names = tuple(name for name in wanted if not is_left_out(name, made.config))
+    if names != wanted:
+        found.append(
+            "the site is no covariate of the baseline: of a site that is left out no training "
+            "visit tells anything"
+        )
     if not names:
         found.append(
             "no baseline of covariates: no confounds were named, and no rating column is called "
-            f"{', '.join(COVARIATES)}, with values that vary"
+            f"{', '.join(COVARIATES)}" + (" and can be used" if unusable else "")
         )
         return (), None
     try:
         analysis = analyse_confounds(
             made.design,
             names=names,
-            fold=_blind_folds(made),
+            fold=_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
             progress=progress,
         )
     except InputError as error:
-        if named:
-            raise
         found.append(f"no baseline of covariates: {'; '.join(error.faults)}")
         return (), None
     found += analysis.warnings
     return names, analysis
 
 
-def _blind_folds(made: Estimate) -> np.ndarray:
-    """Return folds to permute ratings on: random ones where the estimate's own follow them."""
-    config = made.config
-    if not sees_ratings(config.cv):
-        return made.cross_validation.fold
-    return outer_folds(
+def _folds(made: Estimate) -> np.ndarray:
+    """Return folds that ratings may be permuted on."""
+    return blind_folds(
         made.design.subjects,
-        folds=config.folds,
-        repeats=config.repeats,
+        config=made.config,
         seed=made.seed,
-        strata=made.sites,
+        y=made.design.y,
+        sites=made.sites,
     )
 
 
-def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
-    """Return the columns of these names that vary and can be encoded."""
-    usable = []
+def _usable(design: Design, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the columns of these names that can be encoded, and why the others can not."""
+    usable, unusable = [], []
     for name in map(str, design.covariates.columns):
         if name.casefold() not in wanted:
             continue
@@ -229,10 +238,12 @@ def _usable(design: Design, wanted: tuple[str, ...]) -> list[str]:
             encode_covariates(
                 design.covariates, names=[name], forbidden=(*design.items, design.target)
             )
-        except InputError:
+        except InputError as error:
+            why = "; ".join(f.removeprefix(f"covariate {name!r}: ") for f in error.faults)
+            unusable.append((name, why))
             continue
         usable.append(name)
-    return usable
+    return usable, unusable
 
 
 def _quality(
@@ -248,7 +259,7 @@ def _quality(
         analysis = analyse_quality(
             made.design,
             quality=quality,
-            fold=_blind_folds(made),
+            fold=_folds(made),
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -269,33 +280,34 @@ def _agreement(cv: CrossValidation, confidence: float) -> tuple[IntraclassCorrel
     return intraclass_correlations(both, weight=cv.weight, confidence=confidence)
 
 
-def _kappa(design: Design, cv: CrossValidation) -> float | None:
+def _kappa(design: Design, cv: CrossValidation, found: list[str]) -> float | None:
     low, high = design.minimum, design.maximum
     if low is None or high is None or high - low > ITEM_LEVELS or len(design.items) > 1:
         return None
-    if (cv.observed != np.round(cv.observed)).any():
+    between = int((cv.observed != np.round(cv.observed)).sum())
+    if between:
+        found.append(
+            f"no weighted kappa: it is of whole points of the item, and {between} of "
+            f"{len(cv.observed)} ratings lie between them, as means of several raters do"
+        )
         return None
     return item_kappa(cv, minimum=low, maximum=high)
 
 
 def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     design, config = made.design, made.config
-    table = design.per_rater
-    if table is None or design.rater_ids is not None:
+    if design.per_rater is None:
         return None
-    wide = table.pivot_table(
-        index=["participant_id", "session_id"], columns="rater_id", values="value", aggfunc="mean"
+    table = raters_by_row(
+        design.per_rater, keys=design.keys, rule=config.raters, rater_ids=design.rater_ids
     )
-    rows = pd.MultiIndex.from_frame(design.keys[["participant_id", "session_id"]])
-    raters = wide.reindex(rows).to_numpy(dtype=np.float64)
-    if raters.shape[1] < 2:
+    if table.values.shape[1] < 2:
+        found.append("no human ceiling: the visits of the analysis have one rater only")
         return None
     made_ceiling = human_ceiling(
         made.cross_validation,
-        raters=raters,
-        ratings_averaged=_ratings_averaged(raters, design.weights)
-        if config.raters == "mean"
-        else 1,
+        raters=table.values,
+        shares=table.shares,
         resamples=config.bootstrap,
         confidence=config.confidence,
         seed=made.seed,
@@ -305,29 +317,41 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     return made_ceiling
 
 
-def _ratings_averaged(raters: np.ndarray, weight: np.ndarray) -> float:
-    """Return how many raters a visit's rating is the mean of, over visits."""
-    # The harmonic mean: the mean of k ratings keeps 1 / k of a single one's noise.
-    count = np.isfinite(raters).sum(axis=1)
-    return float(1.0 / np.average(1.0 / np.maximum(count, 1), weights=weight))
+def _subgroups(made: Estimate, found: list[str], resampling: _Resampling) -> tuple[Subgroup, ...]:
+    groups = subgroups(
+        made.cross_validation,
+        covariates=made.design.covariates,
+        names=_subgroup_names(made, found),
+        **resampling,
+    )
+    found += [
+        f"subgroup {g.level!r} of {g.variable!r} is {BESIDE_SMALL}"
+        for g in groups
+        if g.hidden_because == BESIDE_SMALL
+    ]
+    return groups
 
 
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     if made.config.subgroups:
         return made.config.subgroups
-    names = _usable(made.design, SUBGROUP_COLUMNS)
+    names, unusable = _usable(made.design, SUBGROUP_COLUMNS)
     site = made.config.site
+    # What a column of sites lacks is said below.
+    found += [f"no subgroups of {name!r}: {why}" for name, why in unusable if name != site]
     if site is not None and site not in names:
         if made.design.covariates[site].nunique() <= MAXIMUM_LEVELS:
             names.append(site)
         else:
             found.append(f"no subgroups of {site!r}: more than {MAXIMUM_LEVELS} sites")
-    if not names:
+    if not names and not unusable:
         found.append("no subgroups: the ratings have no column of sex, age, site or medication")
     return tuple(names)
 
 
-def _sensitivity(made: Estimate, progress: Progress) -> tuple[Exclusion, ...]:
+def _sensitivity(
+    made: Estimate, confounds: np.ndarray, progress: Progress
+) -> tuple[Exclusion, ...]:
     sites, columns = made.sites, made.design.covariates
     if sites is None and SITE in columns and columns[SITE].notna().all():
         sites = tuple(map(str, columns[SITE].tolist()))
@@ -337,6 +361,8 @@ def _sensitivity(made: Estimate, progress: Progress) -> tuple[Exclusion, ...]:
         made.design,
         cv=made.cross_validation,
         sites=sites,
+        strata=made.sites,
+        confounds=confounds,
         config=made.config.model_copy(
             update={"repeats": min(made.config.repeats, SENSITIVITY_REPEATS)}
         ),

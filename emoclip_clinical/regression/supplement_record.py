@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.comparison import Comparison, Gain
 from emoclip_clinical.regression.confounds import ConfoundAnalysis
+from emoclip_clinical.regression.inference import exchange_words
 from emoclip_clinical.regression.metrics import Metrics, summarise
 from emoclip_clinical.regression.resampling import Interval
 from emoclip_clinical.regression.supplement import Supplement
@@ -19,8 +20,8 @@ def supplement_record(made: Estimate, more: Supplement) -> Record:
     """Return the further sections of ``metrics.json``; what is not defined is None."""
     return {
         "models": models_record(made, more),
-        "confounds": _confounds(more.confounds),
-        "quality_alone": _confounds(more.quality),
+        "confounds": _confounds(more.confounds, within_sites=made.sites is not None),
+        "quality_alone": _confounds(more.quality, within_sites=made.sites is not None),
         "intervals": None if more.intervals is None else plain(more.intervals),
         "icc_predicted": [plain(icc) for icc in more.agreement],
         "limits_of_agreement": plain(more.limits),
@@ -111,7 +112,7 @@ def _ends(interval: Interval) -> Record:
     return {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
 
 
-def _confounds(analysis: ConfoundAnalysis | None) -> Record | None:
+def _confounds(analysis: ConfoundAnalysis | None, *, within_sites: bool) -> Record | None:
     if analysis is None:
         return None
     residualised, video = summarise(analysis.residualised), summarise(analysis.video)
@@ -124,6 +125,7 @@ def _confounds(analysis: ConfoundAnalysis | None) -> Record | None:
             "pearson_pooled": analysis.confounds_r,
             **_ends(analysis.confounds_interval),
             "p_permutation": analysis.confounds_p,
+            "null": exchange_words(within_sites=False),
         },
         "video_pearson_pooled": video.pearson_pooled,
         "combined_pearson_pooled": analysis.combined_r,
@@ -131,6 +133,8 @@ def _confounds(analysis: ConfoundAnalysis | None) -> Record | None:
         "gain_r": _gain(analysis.gain),
         "gain_skill": _gain(analysis.skill_gain),
         "p_gain_freedman_lane": analysis.gain_p,
+        "null_gain": "residuals given the confounds (Freedman-Lane), "
+        f"{exchange_words(within_sites=within_sites)}",
         "n_permutations": analysis.n_permutations,
         "partial_r": analysis.partial_r,
     }

@@ -55,6 +55,15 @@ class ServingConfig(BaseModel):
     )
     max_uploads: int = Field(default=128, ge=1, description="Bodies that are received at once.")
     max_texts: int = Field(default=1024, ge=1, description="Texts of one request.")
+    max_rows: int = Field(
+        default=10_000, ge=1, description="Rows of one request's features or embeddings."
+    )
+    max_estimates: int = Field(
+        default=32,
+        ge=1,
+        description="Requests with features that wait for their estimates or get them; more are "
+        "answered with 429.",
+    )
     max_text_characters: int = Field(
         default=2000,
         ge=1,

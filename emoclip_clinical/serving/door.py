@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.desk import Desk
 from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.prompts import LoadedPrompts
@@ -38,6 +39,8 @@ class Door:
         Reads what is not trusted.
     jobs : Jobs
         Long work and its results.
+    desk : Desk
+        Where estimates from features are made.
     estimators : ServedEstimators or None
         Fitted estimators by target.
     metrics : Metrics
@@ -52,6 +55,7 @@ class Door:
     prompts: LoadedPrompts
     reader: VideoReader
     jobs: Jobs
+    desk: Desk
     estimators: ServedEstimators | None
     metrics: Metrics
     standing: Standing = field(default_factory=Standing)

@@ -16,6 +16,7 @@ from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.regression.estimator_files import NOTICE, load_estimator
 from emoclip_clinical.regression.predict import Predictions
 from emoclip_clinical.serving.answers import Answer
+from emoclip_clinical.serving.desk import Wanted, always
 from emoclip_clinical.serving.problems import Problem, shortened
 from emoclip_clinical.serving.sent_features import NAME, sent_features
 from emoclip_clinical.serving.video_features import VideoFeatures
@@ -197,7 +198,12 @@ class ServedEstimators:
         return self._served[target]
 
     def estimate_rows(
-        self, one: ServedEstimator, rows: pd.DataFrame, *, source: Mapping[str, object]
+        self,
+        one: ServedEstimator,
+        rows: pd.DataFrame,
+        *,
+        source: Mapping[str, object],
+        wanted: Wanted = always,
     ) -> Answer:
         """Estimate visits from the features that a request brings.
 
@@ -205,7 +211,7 @@ class ServedEstimators:
         ----------
         one : ServedEstimator
             From `choose`.
-        rows, source
+        rows, source, wanted
             See `sent_features`.
 
         Raises
@@ -213,7 +219,8 @@ class ServedEstimators:
         InputError
             With every fault; see `sent_features` and `predict_table`.
         """
-        table = sent_features(rows, source=source, fitted=one.fitted)
+        table = sent_features(rows, source=source, fitted=one.fitted, wanted=wanted)
+        wanted()
         return self._answer(predict_table(one.fitted, table, file=NAME))
 
     def estimate_reading(self, one: ServedEstimator, reading: InterviewReading) -> Answer:

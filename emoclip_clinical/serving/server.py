@@ -22,6 +22,7 @@ from emoclip_clinical.core.embedder import Embedder
 from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.connections import connections, unsent_bytes
+from emoclip_clinical.serving.desk import Desk
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import PICTURES, SEQUENCES, TEXTS, ServedModel
 from emoclip_clinical.serving.estimates import (
@@ -132,6 +133,8 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
         parts.enter_context(model)
         reader = VideoReader(model, config=config)
         parts.callback(reader.close)
+        desk = Desk(config=config)
+        parts.callback(desk.close)
         reader.check(plan.extraction)
         door = Door(
             model=model,
@@ -140,6 +143,7 @@ def open_door(plan: ServerPlan) -> Iterator[Door]:
             prompts=prompts,
             reader=reader,
             jobs=Jobs(config=config),
+            desk=desk,
             estimators=estimators,
             metrics=metrics,
         )

@@ -26,6 +26,7 @@ from emoclip_clinical.records import (
 from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design, join
+from emoclip_clinical.regression.inference import MINIMUM_EXCHANGEABLE
 from emoclip_clinical.regression.power import SampleSize, SampleSizeQuestion, riley_sample_size
 from emoclip_clinical.study.synthetic.cohort import FACETS, repeated_normals
 from emoclip_clinical.study.synthetic.ratings import calibrate, draw_negative_items
@@ -85,6 +86,8 @@ class PowerPoint:
         Mean and 2.5 % and 97.5 % quantiles over cohorts of the cross-validated r, of those that
         define it.
     simulations : int
+    without_p : int
+        Cohorts whose r, and with it p, is not defined; they count as found nothing in `power`.
     """
 
     subjects: int
@@ -95,6 +98,7 @@ class PowerPoint:
     r_low: float
     r_high: float
     simulations: int
+    without_p: int
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,12 @@ class SimulatedPower:
     points : tuple of PowerPoint
     trait_correlation : float
         Correlation of an expressivity with the trait that gives the correlation asked for.
+    warnings : tuple of str
     """
 
     points: tuple[PowerPoint, ...]
     trait_correlation: float
+    warnings: tuple[str, ...] = ()
 
 
 def simulate_power(config: PowerConfig, *, progress: Progress = no_progress) -> SimulatedPower:
@@ -124,8 +130,10 @@ def simulate_power(config: PowerConfig, *, progress: Progress = no_progress) -> 
     Raises
     ------
     InputError
-        If so many features of this kind can not carry the correlation.
+        If so many features of this kind can not carry the correlation, if cohorts of a size have
+        too few subjects whose ratings can be permuted, or if r is defined in no cohort of a size.
     """
+    _check_exchangeable(config)
     facet = facet_correlation(config.correlation, features=config.features)
     share = calibrate(
         rating_correlation=RATING_CORRELATION, n_population=CALIBRATION_SUBJECTS, seed=config.seed
@@ -147,7 +155,33 @@ def simulate_power(config: PowerConfig, *, progress: Progress = no_progress) -> 
             found.append((made.p_permutation, made.metrics.pearson_pooled))
             progress("power", len(points) * config.simulations + number + 1, total)
         points.append(_point(size, found))
-    return SimulatedPower(tuple(points), facet)
+    warnings = tuple(
+        f"power: r, and with it p, is not defined in {p.without_p} of {p.simulations} cohorts of "
+        f"{p.subjects} subjects; they count as found nothing"
+        for p in points
+        if p.without_p
+    )
+    return SimulatedPower(tuple(points), facet, warnings)
+
+
+def _check_exchangeable(config: PowerConfig) -> None:
+    faults = []
+    for size in config.subjects:
+        with_two = _n_with_two(size, config)
+        # A subject alone with that number of visits has nobody to change places with.
+        exchangeable = sum(n for n in (with_two, size - with_two) if n > 1)
+        if exchangeable < MINIMUM_EXCHANGEABLE:
+            faults.append(
+                f"power: {MINIMUM_EXCHANGEABLE} subjects with as many visits as another are needed "
+                f"for a permutation p, got {exchangeable} of {size} (second_visit_share "
+                f"{config.second_visit_share:g}: {with_two} with two visits)"
+            )
+    if faults:
+        raise InputError(faults)
+
+
+def _n_with_two(subjects: int, config: PowerConfig) -> int:
+    return round(config.second_visit_share * subjects)
 
 
 def facet_correlation(correlation: float, *, features: int) -> float:
@@ -197,7 +231,7 @@ def draw_design(
     rng : numpy.random.Generator
     """
     visits = np.ones(subjects, dtype=np.int64)
-    visits[: round(config.second_visit_share * subjects)] = 2
+    visits[: _n_with_two(subjects, config)] = 2
     trait, heard = (
         np.concatenate(
             [repeated_normals(int(k), stability=TRAIT_STABILITY, rng=rng) for k in visits]
@@ -253,8 +287,12 @@ def _point(size: int, found: Sequence[tuple[float | None, float | None]]) -> Pow
     share = sum(p is not None and p <= LEVEL for p, _ in found) / n
     low, high = _wilson(share, n)
     rs = np.array([r for _, r in found if r is not None])
+    if not len(rs):
+        raise InputError(f"power: r is defined in none of {n} cohorts of {size} subjects")
     r_low, r_high = np.quantile(rs, [0.025, 0.975])
-    return PowerPoint(size, share, low, high, float(rs.mean()), float(r_low), float(r_high), n)
+    without_p = sum(p is None for p, _ in found)
+    mean_r = float(rs.mean())
+    return PowerPoint(size, share, low, high, mean_r, float(r_low), float(r_high), n, without_p)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.config import RegressionConfig
+from emoclip_clinical.regression.covariate_columns import SITE
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.lock import Lock
@@ -18,9 +19,8 @@ from emoclip_clinical.study.rated import study_scales
 
 FILL_IN = "**[to be filled in]**"
 _SCHEMES = {
-    "repeated_kfold": "{folds} folds of subjects, drawn anew {repeats} times",
-    "balanced_kfold": "{folds} folds of subjects with alike distributions of the rating, drawn "
-    "anew {repeats} times",
+    "repeated_kfold": "{folds} folds of subjects, {drawn}",
+    "balanced_kfold": "{folds} folds of subjects with alike distributions of the rating, {drawn}",
     "leave_one_subject_out": "each subject held out once",
     "rebalanced_leave_one_subject_out": "each subject held out once, and another left out of "
     "training with it so that the mean rating of the training subjects stays the same",
@@ -137,12 +137,15 @@ def _analysis(config: RegressionConfig, seed: int) -> Iterator[str]:
     model = CATALOGUE[config.model]
     yield f"- Model: {model.title} ({model.description})."
     yield f"- Tuning: {config.inner_folds} inner folds of the training subjects."
-    scheme = _SCHEMES[config.cv].format(folds=config.folds, repeats=config.repeats)
+    drawn = "drawn once" if config.repeats == 1 else f"drawn anew {config.repeats} times"
+    scheme = _SCHEMES[config.cv].format(folds=config.folds, drawn=drawn)
     yield f"- Cross-validation: {scheme}. All visits of a subject are held out together."
     yield "- Everything that learns from data is fitted inside the training folds."
+    # As the analysis does: the scheme takes this column where none is named.
+    site = config.site or (SITE if config.cv == "leave_one_site_out" else None)
     yield (
         f"- Test: {config.permutations} permutations of the ratings over subjects"
-        + (f", within the sites of `{config.site}`" if config.site else "")
+        + (f", within the sites of `{site}`" if site else "")
         + "; statistic: r of estimated and observed ratings over held-out subjects; one-sided."
         if config.permutations
         else "- Test: none (permutations: 0)."

@@ -194,17 +194,18 @@ def test_models_schemes_and_confounds_by_option(study: Path) -> None:
     table = pd.read_csv(study / "ratings.csv")
     table["age"], table["site"] = range(len(table)), [f"s{k % 3}" for k in range(len(table))]
     table.to_csv(study / "ratings.csv", index=False)
-    found = regress(
-        study, "--target", "N1", "--model", "pls", "--compare", "ridge", "--cv",
-        "leave_one_site_out", "--site", "site", "--confounds", "age, site", "--json",
-        "--permutations", "0",
+    words = (
+        "--target", "N1", "--model", "pls", "--compare", "ridge", "--cv", "leave_one_site_out",
+        "--site", "site", "--json", "--permutations", "0", "--confounds",
     )  # fmt: skip
+    assert "'site' can not be a confound" in refused(regress(study, *words, "age, site"))
+    found = regress(study, *words, "age")
     assert found.exit_code == 0, found.output
     record = json.loads(found.stdout)["N1"]
     assert (record["model"], record["cv"]["scheme"], record["cv"]["folds"]) == (
         "pls", "leave_one_site_out", 3,
     )  # fmt: skip
-    assert record["confounds"]["names"] == ["age", "site"]
+    assert record["confounds"]["names"] == ["age"]
     assert {"pls", "ridge", "dummy", "covariates_only"} <= {m["name"] for m in record["models"]}
     assert "no permutations were asked for" in found.stderr
     assert "no such column" in refused(regress(study, "--target", "N1", "--confounds", "weight"))

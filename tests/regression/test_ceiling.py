@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from emoclip_clinical.records import CrossValidation, InputError
 from emoclip_clinical.regression.agreement import intraclass_correlations
-from emoclip_clinical.regression.ceiling import _consistency_of, human_ceiling
+from emoclip_clinical.regression.ceiling import _made_of, _reliability_of, human_ceiling
 from emoclip_clinical.regression.resampling import subject_counts
 
 
@@ -35,8 +37,28 @@ def rated(
 
 
 def ceiling(cv: CrossValidation, raters: np.ndarray, **changes: object):
-    settings = {"ratings_averaged": 1, "resamples": 500, "confidence": 0.95, "seed": 0} | changes
+    """By default the first rater's ratings are those that the model was judged by."""
+    first = np.zeros(raters.shape)
+    first[:, 0] = 1
+    settings = {"shares": first, "resamples": 500, "confidence": 0.95, "seed": 0} | changes
     return human_ceiling(cv, raters=raters, **settings)
+
+
+def one_row_a_rater(
+    cv: CrossValidation, raters: np.ndarray
+) -> tuple[CrossValidation, np.ndarray, np.ndarray]:
+    """Return each rater's ratings as rows of their own, the raters of each row, and its shares."""
+    twice = np.repeat(np.arange(len(raters)), 2)
+    rows = replace(
+        cv,
+        keys=cv.keys.iloc[twice].reset_index(drop=True),
+        observed=raters.ravel(),
+        predicted=cv.predicted[:, twice],
+        baseline=cv.baseline[:, twice],
+        fold=cv.fold[:, twice],
+        weight=np.full(len(twice), 0.5),
+    )
+    return rows, raters[twice], np.tile(np.eye(2), (len(raters), 1))
 
 
 @pytest.mark.parametrize("averaged", [1, 2])
@@ -44,7 +66,8 @@ def test_the_planted_r_is_within_the_corrected_interval(averaged: int) -> None:
     inside, corrected, plain = 0, [], []
     for seed in range(60):
         cv, raters = rated(seed, averaged=averaged)
-        made = ceiling(cv, raters, ratings_averaged=averaged)
+        shares = np.full(raters.shape, 0.5) if averaged == 2 else np.tile([1.0, 0.0], (80, 1))
+        made = ceiling(cv, raters, shares=shares)
         inside += made.corrected_interval.low <= 0.6 <= made.corrected_interval.high
         corrected.append(made.corrected_r)
         plain.append(made.r)
@@ -57,7 +80,8 @@ def test_the_planted_r_is_within_the_corrected_interval(averaged: int) -> None:
 
 def test_by_hand() -> None:
     cv, raters = rated(1, averaged=2)
-    made = ceiling(cv, raters, ratings_averaged=2)
+    made = ceiling(cv, raters, shares=np.full(raters.shape, 0.5))
+    assert made.ratings_averaged == pytest.approx(2)
     single = intraclass_correlations(raters)[1].value
     reliability = 2 * single / (1 + single)
     r = np.mean([np.corrcoef(cv.observed, p)[0, 1] for p in cv.predicted])
@@ -78,11 +102,53 @@ def test_resampled_reliability_equals_copied_rows() -> None:
     values = rng.normal(size=(12, 1))[subjects] + rng.normal(size=(17, 3))
     weight = 1 / np.bincount(subjects)[subjects]
     counts = subject_counts(12, resamples=20, seed=0)
-    fast = _consistency_of(counts, values, weight, subjects)
+    single = _made_of(np.tile([0.0, 1.0, 0.0], (17, 1)), weight)
+    fast = _reliability_of(counts, values, weight, subjects, single)
     for row, count in zip(fast, counts, strict=True):
         rows = np.repeat(np.arange(17), count[subjects].astype(int))
         slow = intraclass_correlations(values[rows], weight=weight[rows])[1].value
         assert row == pytest.approx(slow, abs=1e-10)
+
+
+def test_raters_of_unlike_level_who_rate_rows_of_their_own() -> None:
+    """A rater who is 1.5 points above the other adds their levels' variance, 0.75², to the rows."""
+    inside, corrected, plain, levels = 0, [], [], np.array([0.0, 1.5])
+    for seed in range(60):
+        cv, raters = rated(seed)
+        rows, of_rows, shares = one_row_a_rater(cv, raters + levels)
+        made = ceiling(rows, of_rows, shares=shares)
+        inside += made.corrected_interval.low <= 0.6 <= made.corrected_interval.high
+        corrected.append(made.corrected_r)
+        plain.append(made.r)
+    assert inside >= 52
+    assert np.mean(corrected) == pytest.approx(0.6, abs=0.03)
+    assert np.mean(plain) == pytest.approx(0.6 / np.sqrt(1 + 0.49 + 0.75**2), abs=0.03)
+
+
+def test_raters_as_rows_agree_as_the_same_raters_side_by_side() -> None:
+    cv, raters = rated(6)
+    rows, of_rows, shares = one_row_a_rater(cv, raters)
+    wanted, made = ceiling(cv, raters), ceiling(rows, of_rows, shares=shares)
+    assert made.rater_absolute == wanted.rater_absolute
+    assert made.rater_consistency == wanted.rater_consistency
+    assert made.model_absolute == pytest.approx(wanted.model_absolute)
+    assert (made.n_visits, made.n_subjects, made.ratings_averaged) == (80, 80, 1)
+    r = np.mean([np.corrcoef(raters.ravel(), np.repeat(p, 2))[0, 1] for p in cv.predicted])
+    assert made.r == pytest.approx(r)
+
+
+def test_reliability_is_that_of_rows_drawn_with_the_shares() -> None:
+    """A long draw of ratings made of one, two or three raters of unlike level, and their truth."""
+    rng = np.random.default_rng(7)
+    n, levels = 200_000, np.array([0.0, 1.0, -2.0])
+    true = rng.normal(size=n)
+    raters = true[:, np.newaxis] + levels + 0.7 * rng.normal(size=(n, 3))
+    kinds = np.array([[1, 0, 0], [0, 1 / 2, 1 / 2], [1 / 3, 1 / 3, 1 / 3]])
+    shares = kinds[rng.integers(0, 3, n)]
+    observed = (shares * raters).sum(axis=1)
+    made_of = _made_of(shares, np.ones(n))
+    made = _reliability_of(np.ones((1, n)), raters, np.ones(n), np.arange(n), made_of)
+    assert made[0] == pytest.approx(np.corrcoef(true, observed)[0, 1] ** 2, abs=0.005)
 
 
 def test_visits_without_a_rater_are_counted_and_told() -> None:
@@ -107,7 +173,9 @@ def test_raters_without_any_agreement_have_no_corrected_r() -> None:
 
 def test_refusals() -> None:
     cv, raters = rated(5)
-    with pytest.raises(InputError, match="80 visits by raters is wanted"):
+    with pytest.raises(InputError, match="80 rows by raters is wanted"):
         ceiling(cv, raters[:70])
-    with pytest.raises(InputError, match="from 1 to 2, the number of raters, got 3"):
-        ceiling(cv, raters, ratings_averaged=3)
+    with pytest.raises(InputError, match="2 numbers of 0 or more are wanted for each of 80 rows"):
+        ceiling(cv, raters, shares=np.ones((80, 3)))
+    with pytest.raises(InputError, match="those of a row must sum to 1, got 2"):
+        ceiling(cv, raters, shares=np.ones((80, 2)))

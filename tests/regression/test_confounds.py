@@ -21,6 +21,7 @@ from emoclip_clinical.regression.folds import inner_folds, outer_folds
 from emoclip_clinical.regression.nested_ridge import RidgeProblem, cross_fit, problem_of
 from emoclip_clinical.regression.partial import partial_correlation
 from emoclip_clinical.regression.quality import align_quality, analyse_quality
+from emoclip_clinical.regression.removal import fit_confounds
 
 QUICK = RegressionConfig(
     repeats=3, permutations=99, bootstrap=500, inner_folds=4, alphas=(1.0, 10.0, 100.0, 1000.0)
@@ -170,7 +171,7 @@ def test_ratings_that_follow_age_are_laid_to_age() -> None:
     made = analyse_confounds(
         design, names=["age", "sex"], fold=folds_of(design), config=QUICK, seed=1
     )
-    assert made.columns == ("age", "sex=m")
+    assert made.columns == ("age", "sex=f", "sex=m")
     assert made.confounds_r > 0.5
     assert made.confounds_p == 0.01
     assert made.gain.interval.low <= 0 <= made.gain.interval.high
@@ -188,7 +189,7 @@ def test_ratings_that_follow_age_are_laid_to_age() -> None:
 def test_what_only_the_face_shows_is_a_gain() -> None:
     design, quality = cohort(2, follows="face")
     made = analyse_confounds(design, names=["age"], fold=folds_of(design), config=QUICK, seed=1)
-    assert made.gain.interval.low > 0
+    assert made.skill_gain.interval.low > 0
     assert made.gain_p == 0.01
     assert made.partial_r > 0.4
     alone = analyse_quality(design, quality=quality, fold=folds_of(design), config=QUICK, seed=1)
@@ -259,12 +260,126 @@ def test_every_fault_of_the_covariates_is_listed() -> None:
     assert "15 different texts, for example 'text 0'" in str(caught.value)
 
 
-def test_categories_become_indicators_without_the_first() -> None:
+def test_categories_become_an_indicator_a_level() -> None:
     table = pd.DataFrame({"site": ["b", "a", None, "c"], "age": [1.0, 2, 3, 4]})
     made = encode_covariates(table, names=["site", "age"])
-    assert made.columns == ("site=b", "site=c", "age")
+    assert made.columns == ("site=a", "site=b", "site=c", "age")
+    assert made.n_free == 3
     np.testing.assert_array_equal(made.complete, [True, True, False, True])
-    np.testing.assert_array_equal(made.values[[0, 1, 3]], [[1, 0, 1], [0, 0, 2], [0, 1, 4]])
+    wanted = [[0, 1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 4]]
+    np.testing.assert_array_equal(made.values[[0, 1, 3]], wanted)
+
+
+def test_numbers_of_sites_are_categories() -> None:
+    table = pd.DataFrame({"site": [2.0, 1, 3] * 4, "ward": [1.0, 2, 4] * 4, "age": np.arange(12.0)})
+    made = encode_covariates(table, names=["site", "ward", "age"], categories=["site"])
+    assert made.columns == ("site=1", "site=2", "site=3", "ward", "age")
+    assert made.n_free == 4
+    (warning,) = made.warnings
+    assert warning.startswith("covariate 'ward' has 3 different whole numbers")
+
+
+def test_numbers_with_a_few_texts_are_refused() -> None:
+    table = pd.DataFrame({"dose": ["0", "100", "unk", "200", "?", "100"]})
+    with pytest.raises(InputError, match=r"2 different texts are none: '\?', 'unk'"):
+        encode_covariates(table, names=["dose"])
+
+
+@pytest.mark.parametrize("names", ["abcd", "dcba", "bdac"])
+def test_a_level_that_training_does_not_hold_is_given_the_mean_over_levels(names: str) -> None:
+    rng = np.random.default_rng(0)
+    site, age = np.repeat(np.arange(4), [12, 9, 7, 5]), rng.normal(size=33)
+    y = np.array([3.0, 8.0, 4.0, 20.0])[site] + 2 * age + rng.normal(size=33)
+    table = pd.DataFrame({"site": [names[s] for s in site], "age": age})
+    values = encode_covariates(table, names=["site", "age"]).values
+    train, test = site != 3, site == 3
+    fit = fit_confounds(values[train], weight=np.ones(train.sum()))
+    # By hand: least squares with a column a site and no intercept, then the mean over the sites.
+    columns = np.column_stack([site[train, None] == np.arange(3), age[train]])
+    *effects, slope = np.linalg.lstsq(columns, y[train], rcond=None)[0]
+    wanted = np.mean(effects) + slope * age[test]
+    np.testing.assert_allclose(fit.hat_for(values[test]) @ y[train], wanted, atol=1e-9)
+    by_site = np.array(effects)[site[train]] + slope * age[train]
+    np.testing.assert_allclose(fit.hat @ y[train], by_site, atol=1e-9)
+
+
+def with_sites(seed: int) -> tuple[Design, tuple[str, ...]]:
+    """Ratings and brightness differ between four sites, and nothing else tells anything."""
+    rng = np.random.default_rng(seed)
+    design, _ = cohort(seed, follows="face", n=60)
+    site = rng.permutation(np.repeat(np.arange(4), 15))
+    y = np.round(20 + 6 * site + rng.normal(size=60))
+    covariates = pd.DataFrame({"bright": 5 * site + rng.normal(size=60), "site": site + 1.0})
+    return replace(design, y=y, covariates=covariates), tuple(map(str, site.tolist()))
+
+
+def test_what_works_through_the_site_is_found_where_ratings_stay_within_sites() -> None:
+    design, sites = with_sites(0)
+    made = analyse_confounds(
+        design, names=["bright"], fold=folds_of(design), config=QUICK, seed=1, strata=sites
+    )
+    assert made.confounds_r > 0.7
+    assert made.confounds_p == 0.01
+    assert made.gain_p > 0.05
+
+
+def test_sites_as_numbers_are_removed_whole() -> None:
+    design, _ = with_sites(1)
+    design = replace(design, X=design.X + 3 * np.outer(np.tile([1.0, 0], 30), np.ones(8)))
+    coded = design.covariates.assign(site=[2.0, 4.0, 1.0, 3.0] * 15)
+    y = np.round(20 + 10 * (coded["site"] == 2) + np.random.default_rng(0).normal(size=60))
+    design = replace(design, covariates=coded, y=y.to_numpy())
+    made = analyse_confounds(design, names=["site"], fold=folds_of(design), config=QUICK, seed=1)
+    named = replace(design, covariates=coded.assign(site=[f"s{v:g}" for v in coded["site"]]))
+    again = analyse_confounds(named, names=["site"], fold=folds_of(design), config=QUICK, seed=1)
+    assert made.confounds_r == pytest.approx(again.confounds_r)
+    assert made.confounds_r > 0.8
+
+
+def test_one_repeat_gives_no_interval_of_the_gain() -> None:
+    design, _ = cohort(1, follows="age")
+    fold = folds_of(design, repeats=1)
+    made = analyse_confounds(design, names=["age"], fold=fold, config=QUICK, seed=1)
+    assert (made.gain.interval.low, made.skill_gain.interval.low) == (None, None)
+    assert made.gain.value is not None
+    assert any("one repeat does not show" in w for w in made.warnings)
+
+
+def test_a_gain_from_below_zero_has_no_interval() -> None:
+    design, _ = cohort(2, follows="face")
+    noise = pd.DataFrame({"noise": np.random.default_rng(4).normal(size=50)})
+    design = replace(design, covariates=noise)
+    made = analyse_confounds(design, names=["noise"], fold=folds_of(design), config=QUICK, seed=1)
+    assert made.confounds_r < 0
+    assert made.gain.value > np.mean([np.corrcoef(design.y, p)[0, 1] for p in made.video.predicted])
+    assert made.gain.interval.low is None
+    assert made.skill_gain.interval.low is not None
+    assert any("read the gain in skill" in w for w in made.warnings)
+
+
+def test_confounds_of_too_few_are_refused_before_the_long_work() -> None:
+    design, _ = cohort(4, follows="age")
+    few = design.covariates["age"].where(np.arange(50) < 5)
+    design = replace(design, covariates=design.covariates.assign(age=few, site=["a", "b"] * 25))
+    told: list[str] = []
+    config = QUICK.model_copy(update={"confounds": ("age",)})
+    with pytest.raises(InputError, match="confounds age: only 5 of 50 subjects have a value"):
+        estimate(design, config=config, seed=0, progress=lambda *step: told.append(step[0]))
+    known = np.where(design.covariates["site"] == "a", np.arange(50.0), np.nan)
+    design = replace(design, covariates=design.covariates.assign(age=known))
+    left_out = config.model_copy(update={"cv": "leave_one_site_out", "site": "site"})
+    with pytest.raises(InputError, match="0 of them in the smallest training set"):
+        estimate(design, config=left_out, seed=0, progress=lambda *step: told.append(step[0]))
+    assert told == []
+
+
+def test_the_site_is_no_confound_where_sites_are_left_out() -> None:
+    design, _ = with_sites(2)
+    config = QUICK.model_copy(
+        update={"cv": "leave_one_site_out", "site": "site", "confounds": ("site",)}
+    )
+    with pytest.raises(InputError, match="'site' can not be a confound with leave_one_site_out"):
+        estimate(design, config=config, seed=0)
 
 
 @pytest.mark.parametrize("seed", range(5))

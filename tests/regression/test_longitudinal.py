@@ -50,7 +50,9 @@ def frame(cv: CrossValidation) -> pd.DataFrame:
 @pytest.mark.parametrize("seed", range(5))
 def test_within_subject_correlation_equals_pingouin(seed: int) -> None:
     cv = visits(seed)
-    made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0).within
+    subjects = np.unique(cv.keys["participant_id"], return_inverse=True)[1]
+    pair = cv.observed, cv.predicted.mean(axis=0)
+    made = repeated_correlation(*pair, subjects, confidence=0.95)
     # Subjects with one visit have no deviation; pingouin would count them as a level only.
     table = frame(cv)
     table = table[table.groupby("participant_id")["rating"].transform("size") > 1]
@@ -62,6 +64,63 @@ def test_within_subject_correlation_equals_pingouin(seed: int) -> None:
         stat=wanted["r"], nx=wanted["dof"] + 2, eftype="pearson", decimals=12
     )
     assert [made.low, made.high] == pytest.approx(list(interval), abs=1e-10)
+    shown = analyse_visits(cv, resamples=0, confidence=0.95, seed=0).within
+    # The common course over visits is in it, which no p of it can tell apart.
+    assert shown == replace(made, p=None, low=None, high=None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_within_subjects_less_visits_equals_least_squares_with_dummies(seed: int) -> None:
+    cv = visits(seed)
+    made = analyse_visits(cv, resamples=0, confidence=0.95, seed=0).within_adjusted
+    table = frame(cv).assign(rating=lambda t: t["rating"] + 7 * (t["session_id"] == "ses-10"))
+    table = table[table.groupby("participant_id")["rating"].transform("size") > 1]
+    fit = smf.ols("rating ~ estimate + C(participant_id) + C(session_id)", table).fit()
+    t, degrees = fit.tvalues["estimate"], int(fit.df_resid)
+    assert made.degrees_of_freedom == degrees
+    assert made.r == pytest.approx(t / np.sqrt(t**2 + degrees), abs=1e-10)
+    assert made.p == pytest.approx(fit.pvalues["estimate"], rel=1e-7)
+
+
+def test_a_common_course_over_visits_is_no_evidence() -> None:
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        subject, session = np.repeat(np.arange(40), 2), np.tile([0, 1], 40)
+        observed = np.round(25 + rng.normal(0, 5, 40)[subject] - 5 * session + rng.normal(size=80))
+        predicted = 25 - session + rng.normal(0, 1, (2, 80))
+        keys = pd.DataFrame({"participant_id": [f"sub-{s:02d}" for s in subject]})
+        cv = replace(
+            visits(),
+            keys=keys.assign(session_id=[f"ses-{s + 1}" for s in session]),
+            observed=observed,
+            predicted=predicted,
+            baseline=np.full_like(predicted, 22.5),
+            fold=np.tile(subject % 5, (2, 1)),
+            weight=np.full(80, 0.5),
+        )
+        made = analyse_visits(cv, resamples=0, confidence=0.95, seed=0)
+        assert made.within.r > 0.4
+        assert made.within.p is None
+        found.append([
+            part is not None and part.p is not None and part.p <= 0.05
+            for part in (made.within_adjusted, made.mixed_model)
+        ])  # fmt: skip
+        plain = smf.mixedlm("rating ~ estimate", frame(cv), groups="participant_id").fit()
+        assert plain.pvalues["estimate"] < 0.05
+    # One-sided, since below zero there is no p: 2.5 % are expected, 5 of 40 have p = 0.002.
+    assert (np.sum(found, axis=0) < 5).all()
+
+
+def test_visits_that_nobody_shares_have_no_effects() -> None:
+    cv = visits()
+    names = [f"ses-{p}{s}" for p, s in cv.keys.itertuples(index=False)]
+    alone = replace(cv, keys=cv.keys.assign(session_id=names))
+    made = analyse_visits(alone, resamples=0, confidence=0.95, seed=0)
+    assert (made.mixed_model, made.within_adjusted) == (None, None)
+    assert made.within is not None
+    for part in ("mixed model: too few participants share", "less the means of visits is not"):
+        assert any(part in w for w in made.warnings)
 
 
 def test_degenerate_within_subject_correlation() -> None:
@@ -77,7 +136,8 @@ def test_degenerate_within_subject_correlation() -> None:
 def test_mixed_model_equals_statsmodels_by_hand(seed: int) -> None:
     cv = visits(seed)
     made = analyse_visits(cv, resamples=200, confidence=0.95, seed=0).mixed_model
-    fit = smf.mixedlm("rating ~ estimate", frame(cv), groups="participant_id").fit(reml=True)
+    formula = "rating ~ estimate + C(session_id, Treatment('ses-10'))"
+    fit = smf.mixedlm(formula, frame(cv), groups="participant_id").fit(reml=True)
     assert made.slope == pytest.approx(fit.params["estimate"], abs=1e-10)
     assert made.intercept == pytest.approx(fit.params["Intercept"], abs=1e-8)
     assert made.slope_error == pytest.approx(fit.bse["estimate"], abs=1e-10)

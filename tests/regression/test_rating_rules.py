@@ -9,10 +9,15 @@ import pandas as pd
 import pytest
 
 from emoclip_clinical.records import FeatureTable, InputError
+from emoclip_clinical.regression.agreement import intraclass_correlations
+from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.change import percent_change
+from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.ratings import read_ratings, validate_ratings
+from emoclip_clinical.regression.results import metrics_record
 from emoclip_clinical.regression.scoring import RatingRules, score_rows
+from emoclip_clinical.regression.supplement import supplement
 from emoclip_clinical.regression.targets import resolve_target
 
 ITEMS = [f"N{k}" for k in range(1, 8)]
@@ -104,6 +109,45 @@ def test_a_rater_who_stands_twice_or_has_no_name(two_raters, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("column", ["age", "score"])
+def test_numbers_too_large_to_be_squared_are_refused_where_they_stand(tmp_path, column):
+    frame = pd.DataFrame({"participant_id": ["a", "b", "c"], "age": 30.5, "score": [1.0, 2.0, 3.0]})
+    frame.loc[1, column] = -1e308
+    path = save(frame, tmp_path)
+    told = [
+        f"column {column!r} must hold numbers from -1e+75 to 1e+75, got -1e+308 "
+        "(participant 'b', row 3 of ratings.csv)"
+    ]
+    with pytest.raises(InputError) as caught:
+        read_ratings(path, target="score")
+    assert list(caught.value.faults) == told
+    assert validate_ratings(path) == told
+
+
+def test_the_largest_number_let_through_can_be_reckoned_with(tmp_path):
+    """Every measure of agreement of ratings and covariates of that size is a finite number."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"participant_id": [f"s{i:02d}" for i in range(40)]})
+    frame["age"] = 1e75 * rng.uniform(-1, 1, 40)
+    frame["score"] = 1e75 * rng.uniform(-1, 1, 40)
+    ratings = read_ratings(save(frame, tmp_path), target="score")
+    features = FeatureTable(
+        ratings.keys,
+        pd.DataFrame({"x": rng.normal(size=40) + ratings.values / 1e75}),
+        ratings.excluded,
+    )
+    config = RegressionConfig(
+        targets=("score",), folds=4, inner_folds=3, repeats=1, permutations=0, bootstrap=100
+    )
+    made = estimate(join(features, ratings), config=config, seed=0)
+    more = supplement(made)
+    assert more.covariates == ("age",)
+    json.dumps(metrics_record(made, more), allow_nan=False)
+    both = ratings.values[:, np.newaxis] * [1.0, 0.9]
+    for found in intraclass_correlations(both):
+        assert np.isfinite([found.value, found.low, found.high]).all()
+
+
 def test_prorated_sums_are_the_person_mean_times_k_and_are_flagged(tmp_path):
     frame = items([2, 3, 4, 5, 6, 7, 1], [2, 3, 4, 5, 6, 7, 1], [1] * 7).astype(object)
     frame.insert(0, "participant_id", ["a", "b", "c"])
@@ -167,6 +211,14 @@ def test_change_is_a_target_counted_from_the_first_visit(tmp_path):
     reasons = ratings.excluded.set_index(["participant_id", "session_id"])["reason"].to_dict()
     assert reasons["sub-c", "ses-2"] == "no change: the first visit has no symptoms to lose"
     assert reasons["sub-d", "ses-2"].startswith("not selected: first visit")
+    assert not ratings.several_raters
+    both = pd.concat([frame.assign(rater_id=name) for name in ("ann", "ben")])
+    rated = read_ratings(
+        save(both, tmp_path, "both.csv"), target="percent_change(negative_symptoms)"
+    )
+    assert rated.several_raters
+    assert "no human ceiling: a change is not counted for each rater" in rated.warnings
+    np.testing.assert_allclose(rated.values, ratings.values)
     frame["session_id"] = ["pre", "post", "1", "2", "1", "2", "2"]
     assert (
         "one number each, or 'baseline'"

@@ -75,7 +75,7 @@ def test_metrics_have_the_layout_that_was_promised(made, tmp_path):
     assert list(record["pearson_r"]) == [
         "pooled", "fold_mean", "ci_low", "ci_high", "ci_of", "ci_method",
         "pooled_ci_low_conditional", "pooled_ci_high_conditional", "pooled_ci_method",
-        "p_permutation", "n_permutations", "n_exchangeable",
+        "p_permutation", "n_permutations", "n_exchangeable", "null",
     ]  # fmt: skip
     assert record["pearson_r"]["p_permutation"] == made.p_permutation == record["p_adjusted"]
     r = record["pearson_r"]

@@ -38,25 +38,58 @@ def estimated(design: Design) -> CrossValidation:
 def test_subgroups_by_hand_and_small_cells_hidden(make_design) -> None:
     design = make_design(n_subjects=40, n_features=3, two_visits=10, effect=2.0)
     cv = estimated(design)
-    sex = np.where(design.subjects < 31, "f", "m")
+    sex = np.where(design.subjects < 25, "f", np.where(design.subjects < 33, "m", "x"))
     covariates = pd.DataFrame({"sex": sex, "age": 20.0 + design.subjects})
     made = subgroups(
         cv, covariates=covariates, names=["sex", "age"], resamples=300, confidence=0.95, seed=0
     )
     women, men = made[:2]
+    assert made[2].is_suppressed
     rows = sex == "f"
     errors = [np.average(np.abs(p - cv.observed)[rows], weights=cv.weight[rows])
               for p in cv.predicted]  # fmt: skip
     biases = [np.average((p - cv.observed)[rows], weights=cv.weight[rows]) for p in cv.predicted]
-    assert (women.level, women.n_subjects) == ("f", 31)
+    assert (women.level, women.n_subjects) == ("f", 25)
     assert women.mae == pytest.approx(np.mean(errors))
     assert women.bias == pytest.approx(np.mean(biases))
     assert women.mae_interval.low < women.mae < women.mae_interval.high
     assert men.is_suppressed
     assert (men.n_subjects, men.mae, men.bias) == (None, None, None)
     assert "fewer than 10 subjects" in men.mae_interval.warnings[0]
-    ages = [(g.level, g.n_subjects) for g in made[2:]]
+    ages = [(g.level, g.n_subjects) for g in made[3:]]
     assert ages == [("below 30", 10), ("30 to below 45", 15), ("45 to below 60", 15)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hidden"),
+    [
+        ({"a": 30, "b": 20}, set()),
+        ({"a": 42, "b": 8}, {"a", "b"}),
+        ({"a": 25, "b": 7, "c": 12, "d": 16}, {"b", "c"}),
+        ({"a": 30, "b": 3, "c": 6, "d": 15}, {"b", "c", "d"}),
+        ({"a": 30, "b": 6, "c": 9, "d": 15}, {"b", "c"}),
+    ],
+)
+def test_no_small_group_follows_by_subtraction(
+    make_design, sizes: dict[str, int], hidden: set[str]
+) -> None:
+    """What is hidden of a variable holds ten subjects at least, and never stands alone."""
+    cv = estimated(make_design(n_subjects=sum(sizes.values()), n_features=2, effect=2.0))
+    levels = np.repeat(list(sizes), list(sizes.values()))
+    made = subgroups(
+        cv, covariates=pd.DataFrame({"ward": levels}), names=["ward"], resamples=0,
+        confidence=0.95, seed=0,
+    )  # fmt: skip
+    assert {g.level for g in made if g.is_suppressed} == hidden
+    for group in made:
+        errors = np.abs(cv.predicted - cv.observed)[:, levels == group.level]
+        if group.is_suppressed:
+            assert (group.n_subjects, group.mae, group.bias) == (None, None, None)
+            small = sizes[group.level] < 10
+            assert ("fewer than 10 subjects" in group.hidden_because) == small
+            assert ("do not follow from the others" in group.hidden_because) != small
+        else:
+            assert group.mae == pytest.approx(errors.mean())
 
 
 def test_levels() -> None:
@@ -113,6 +146,51 @@ def test_a_planted_outlier_and_each_site_are_left_out(make_design) -> None:
     assert "only 15 subjects are left" in few[0].warning
 
 
+def only_age(make_design) -> tuple[Design, np.ndarray]:
+    """Ratings follow age, and so do the features; nothing is left without it."""
+    design = make_design(n_subjects=60, n_features=6)
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=60)
+    X = rng.normal(size=(60, 6)) + 2 * age[:, None]
+    y = np.round(20 + 5 * age + 2 * rng.normal(size=60))
+    return replace(design, X=X, y=y), age[:, None]
+
+
+def test_what_is_removed_is_removed_from_refits_too(make_design) -> None:
+    design, age = only_age(make_design)
+    sites = ["a", "b", "c"] * 20
+    found = {}
+    for name, confounds in (("raw", None), ("removed", age)):
+        made = without_each(
+            design, cv=estimated(design), sites=sites, confounds=confounds, config=QUICK, seed=0
+        )
+        curve = learning_curve(design, confounds=confounds, config=QUICK, seed=0, draws=3)
+        found[name] = [m.r for m in made if m.kind == "site"] + [p.r for p in curve.points[-2:]]
+    assert min(found["raw"]) > 0.7
+    assert max(found["removed"]) < 0.3
+
+
+def test_refits_leave_sites_out_where_the_analysis_does(make_design) -> None:
+    design = make_design(n_subjects=60, n_features=4)
+    rng = np.random.default_rng(0)
+    site = np.repeat(np.arange(4), 15)
+    # Features tell the site, whose mean rating is all that there is to find.
+    X = rng.normal(size=(60, 4)) + np.eye(4)[site] * 6
+    y = np.array([10.0, 30.0, 20.0, 40.0])[site] + np.round(rng.normal(size=60))
+    design = replace(design, X=X, y=y)
+    sites = [f"s{k}" for k in site]
+    config = QUICK.model_copy(update={"cv": "leave_one_site_out", "folds": 4})
+    cv = estimated(design)
+    made = without_each(design, cv=cv, sites=sites, strata=sites, config=config, seed=0)
+    assert [m.r < 0.5 for m in made if m.kind == "site"] == [True] * 4
+    mixed = without_each(design, cv=cv, sites=sites, config=QUICK, seed=0)
+    assert [m.r > 0.8 for m in mixed if m.kind == "site"] == [True] * 4
+    two = [s if s in ("s0", "s1") else "s1" for s in sites]
+    alone = without_each(design, cv=cv, sites=two, strata=two, config=config, seed=0)
+    assert all(m.r is None and m.warning for m in alone if m.kind == "site")
+    assert learning_curve(design, config=config, seed=0).points == ()
+
+
 def test_learning_curve_falls_towards_the_noise(make_design) -> None:
     design = make_design(n_subjects=90, n_features=8, effect=2.0)
     made = learning_curve(design, config=QUICK, seed=0, draws=6)
@@ -131,11 +209,24 @@ def test_sample_size_of_an_exact_curve() -> None:
     made = _fitted(points, 100, 5)
     assert made.limit_rmse == pytest.approx(2)
     assert made.suggested_subjects == int(np.ceil(80 / (4 * (1.05**2 - 1)) / 0.8))
+    assert not made.suggested_is_upper_bound
     far = _fitted(points, 30, 5)
     assert far.suggested_subjects is None
     assert "farther than the curve can be trusted" in far.warnings[0]
     rising = _fitted([replace(p, mse=5 - 80 / p.n_training) for p in points], 100, 5)
     assert rising.suggested_subjects is None
+
+
+def test_a_sample_size_below_every_measured_one_is_only_bounded() -> None:
+    """At mse = 4 + 8/n about 24.4 would do, of which sizes from 48 on can not tell."""
+    points = [
+        CurvePoint(n, 0.8 * n, 0.5, 0.1, 4 + 8 / (0.8 * n), 0.1, 0.3, 5)
+        for n in (48, 66, 84, 102, 120)
+    ]
+    made = _fitted(points, 120, 5)
+    assert 8 / (4 * (1.05**2 - 1)) / 0.8 < 48
+    assert made.suggested_subjects == 48
+    assert made.suggested_is_upper_bound is True
 
 
 def test_few_subjects_have_no_learning_curve(make_design) -> None:

@@ -10,11 +10,16 @@ import pandas as pd
 import pytest
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.agreement import intraclass_correlations
 from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.comparison import compare_models
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.confounds import analyse_confounds
+from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.features import read_features
+from emoclip_clinical.regression.ratings import read_ratings
 from emoclip_clinical.regression.results import metrics_record
+from emoclip_clinical.regression.scoring import RatingRules
 from emoclip_clinical.regression.supplement import supplement
 
 CONFIG = RegressionConfig(
@@ -184,5 +189,119 @@ def test_a_second_rater_of_some_visits_alone_is_no_mean_of_two(cohort):
     keys = pd.MultiIndex.from_frame(cohort.keys[["participant_id", "session_id"]])
     left = np.average(1 / count.loc[keys], weights=cohort.weights)
     assert more.ceiling.ratings_averaged == pytest.approx(1 / left)
-    single = more.ceiling.rater_consistency.value
-    assert more.ceiling.reliability == pytest.approx(1 / (1 + left * (1 - single) / single))
+    wide = some.per_rater.pivot(index=["participant_id", "session_id"], columns="rater_id")
+    both = wide.loc[keys].to_numpy()
+    complete = ~np.isnan(both).any(axis=1)
+    a, b = both[complete].T
+    moments = np.cov(a, b, aweights=cohort.weights[complete], bias=True)
+    level = np.average(b - a, weights=cohort.weights[complete])
+    of_b = np.where(complete, 0.5, 0.0)
+    spread = np.cov(of_b, aweights=cohort.weights, bias=True) * level**2
+    noise = np.trace(moments) / 2 - moments[0, 1]
+    wanted = moments[0, 1] / (moments[0, 1] + left * noise + spread)
+    assert more.ceiling.reliability == pytest.approx(wanted)
+
+
+def read_with_raters(tmp_path, values, features, *, target, rule):
+    """Read a study of one visit each whose raters are the columns of `values`."""
+    ids = [f"s{i:03d}" for i in range(len(values))]
+    table = pd.DataFrame(features, columns=[f"x{k}" for k in range(features.shape[1])])
+    table.insert(0, "participant_id", ids)
+    table.to_csv(tmp_path / "features.csv", index=False)
+    rows = [
+        (who, f"r{k}", v) for who, of_visit in zip(ids, values, strict=True)
+        for k, v in enumerate(of_visit) if not np.isnan(v)
+    ]  # fmt: skip
+    names = ["participant_id", "rater_id", target.rpartition(".")[2]]
+    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "ratings.csv", index=False)
+    rated = read_ratings(tmp_path / "ratings.csv", target=target, rules=RatingRules(raters=rule))
+    config = RegressionConfig(
+        targets=(target,), raters=rule, folds=4, repeats=1, inner_folds=3, permutations=0,
+        bootstrap=100,
+    )  # fmt: skip
+    made = estimate(join(read_features(tmp_path / "features.csv"), rated), config=config, seed=0)
+    return made, supplement(made)
+
+
+@pytest.mark.parametrize("rule", ["mean", "first", "repeated"])
+def test_raters_agree_under_every_rule(tmp_path, rule):
+    rng = np.random.default_rng(3)
+    trait = rng.normal(size=40)
+    values = 25 + 5 * trait[:, np.newaxis] + rng.normal(size=(40, 2)) * 2 + [0, 3]
+    features = trait[:, np.newaxis] + rng.normal(size=(40, 4))
+    made, more = read_with_raters(tmp_path, values, features, target="score", rule=rule)
+    absolute, consistency = intraclass_correlations(values)
+    assert metrics_record(made, more)["settings"]["several_raters"] is True
+    found = more.ceiling
+    assert found.rater_absolute.value == pytest.approx(absolute.value)
+    assert found.rater_consistency.value == pytest.approx(consistency.value)
+    assert (found.n_subjects, found.n_visits, found.n_raters) == (40, 40, 2)
+    assert found.ratings_averaged == pytest.approx(2 if rule == "mean" else 1)
+    moments = np.cov(values.T, bias=True)
+    shared, variance = moments[0, 1], np.trace(moments) / 2
+    levels = np.var(values.mean(axis=0))
+    wanted = {
+        "mean": shared / ((shared + variance) / 2),
+        "first": shared / variance,
+        "repeated": shared / (variance + levels),
+    }[rule]
+    assert found.reliability == pytest.approx(wanted)
+    assert found.r == pytest.approx(made.metrics.pearson_pooled)
+    assert found.corrected_r == pytest.approx(found.r / np.sqrt(wanted))
+
+
+def test_a_group_hidden_beside_a_small_one_is_told(cohort):
+    sex = np.where(cohort.subjects < 8, "m", "f")
+    config = CONFIG.model_copy(update={"compare": (), "permutations": 0, "bootstrap": 0})
+    few = replace(cohort, covariates=pd.DataFrame({"sex": sex}))
+    made = estimate(few, config=config, seed=0)
+    more = supplement(made)
+    groups = metrics_record(made, more)["subgroups"]
+    assert [(g["level"], g["n_subjects"], g["mae"]) for g in groups] == [
+        ("f", None, None), ("m", None, None),
+    ]  # fmt: skip
+    assert any(w.startswith("subgroup 'f' of 'sex' is hidden, so that") for w in more.warnings)
+
+
+def test_what_can_not_be_said_of_raters_has_its_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 3))
+    item = np.clip(np.round(4 + features[:, :1] + 0.5 * rng.normal(size=(40, 2))), 1, 7)
+    more = read_with_raters(tmp_path, item, features, target="panss.N1", rule="mean")[1]
+    between = int((item.sum(axis=1) % 2 == 1).sum())
+    assert more.kappa is None
+    assert f"{between} of 40 ratings lie between them, as means of several" in " ".join(
+        more.warnings
+    )
+    once = np.where(np.arange(40)[:, np.newaxis] % 2 == [0, 1], item, np.nan)
+    more = read_with_raters(tmp_path, once, features, target="panss.N1", rule="repeated")[1]
+    assert more.ceiling is None
+    assert "no human ceiling: too few subjects were rated by every rater" in more.warnings
+    assert more.kappa is not None
+    made, more = read_with_raters(tmp_path, item[:, :1], features, target="panss.N1", rule="mean")
+    assert metrics_record(made, more)["settings"]["several_raters"] is False
+    assert "no human ceiling: the visits of the analysis have one rater only" in more.warnings
+
+
+def test_a_column_that_can_not_be_used_is_named_with_its_reason(cohort):
+    ages = [f"{age:.2f}" for age in cohort.covariates["age"]]
+    ages[3] = "unknown"
+    config = CONFIG.model_copy(update={"compare": (), "permutations": 0, "bootstrap": 0})
+    lost = replace(cohort, covariates=cohort.covariates.assign(age=ages))
+    more = supplement(estimate(lost, config=config, seed=0))
+    assert more.covariates == ("sex", "site")
+    assert {g.variable for g in more.subgroups} == {"sex", "site"}
+    why = "numbers or at most 12 categories are wanted, got 48 different texts, for example"
+    assert f"no covariate of the baseline: 'age': {why} 'unknown'" in more.warnings
+    assert f"no subgroups of 'age': {why} 'unknown'" in more.warnings
+
+    alone = replace(cohort, covariates=pd.DataFrame({"age": ages}))
+    more = supplement(estimate(alone, config=config, seed=0))
+    text = " ".join(more.warnings)
+    assert "cpz_equivalent and can be used" in text
+    assert "'unknown'" in text
+    assert "the ratings have no column of sex, age" not in text
+
+    named = config.model_copy(update={"confounds": ("sex",), "subgroups": ("sex",)})
+    more = supplement(estimate(lost, config=named, seed=0))
+    assert "unknown" not in " ".join(more.warnings)

@@ -23,6 +23,7 @@ from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.records import InterviewKey
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.desk import Desk
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.encoding import ServedModel
 from emoclip_clinical.serving.isolation.reader import VideoReader
@@ -134,6 +135,8 @@ def made_door(
     model = parts.enter_context(made)
     reader = VideoReader(model, config=config)
     parts.callback(reader.close)
+    desk = Desk(config=config)
+    parts.callback(desk.close)
     own, others = load_prompt_sets(("basic_seven",)), load_prompt_sets(("mafw_compounds",))
     return Door(
         model=model,
@@ -142,6 +145,7 @@ def made_door(
         prompts=LoadedPrompts(model, own=own, others=others),
         reader=reader,
         jobs=Jobs(config=config),
+        desk=desk,
         estimators=None,
         metrics=metrics,
     )

@@ -92,6 +92,14 @@ def arrow_bomb(*, n_rows: int = 2**29) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def arrow(table: pa.Table, **options: object) -> bytes:
+    sink = pa.BufferOutputStream()
+    written_as = pa.ipc.IpcWriteOptions(**options)
+    with pa.ipc.new_stream(sink, table.schema, options=written_as) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
 def film(path: Path, *, seconds: float, fps: int = 10, seed: int = 0) -> bytes:
     """Changing noise, small."""
     rng = np.random.default_rng(seed)

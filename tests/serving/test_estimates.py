@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -40,6 +45,7 @@ from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.plan import Address, ServerPlan
 from emoclip_clinical.serving.server import open_door as open_server
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
+from tests.serving import hostile
 
 EXTRACTION = ExtractionConfig(
     face="whole_frame",
@@ -240,7 +246,7 @@ def test_recordings_of_a_visit_are_averaged_as_predict_does(
     table.loc[1, "n_ok"] = 1
     pooled = settings(cohort.new)["pooled_features"]
     table.loc[2, ["n_ok", *pooled]] = [0, *[np.nan] * len(pooled)]
-    table.loc[2, ["status", "reason"]] = ["no_face", "no face in 4 of 4 segments"]
+    table.loc[2, ["status", "reason"]] = ["no_face", "none of 4 segments could be scored"]
     folder = tmp_path / "runs"
     folder.mkdir()
     table.to_parquet(folder / "interviews.parquet")
@@ -250,7 +256,7 @@ def test_recordings_of_a_visit_are_averaged_as_predict_does(
     answer = client.post(URL, json=body).json()
     same(answer, predicted(cohort, "pooled", folder))
     assert len(answer["rows"]) == len(answer["excluded"]) == 1
-    assert "no face in 4 of 4" in answer["excluded"][0]["reason"]
+    assert "none of 4 segments" in answer["excluded"][0]["reason"]
     body["features"][1]["interview"] = body["features"][0]["interview"]
     refused = client.post(URL, json=body)
     assert refused.status_code == 422
@@ -291,6 +297,84 @@ def test_arrow_tables_equal_predict_exactly(serving: Open, cohort: Cohort) -> No
                  arrow_body(table, b"7"), arrow_body(table[:0]),
                  arrow_body(table.drop(columns="participant_id")), b"no stream"):  # fmt: skip
         assert post("plain", body).status_code == 422
+
+
+def of_segments(features: Path, **change: pa.Array) -> pa.Table:
+    """Return embeddings.parquet, with what made it, as Arrow reads it."""
+    table = pq.read_table(features / "embeddings.parquet")
+    for name, column in change.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table.replace_schema_metadata({"source": json.dumps(settings(features))})
+
+
+def test_embeddings_of_extract_equal_predict_exactly(
+    serving: Open, cohort: Cohort, tmp_path: Path
+) -> None:
+    client = serving("look")
+    plain = of_segments(cohort.new)
+    vectors = [v.as_py() for v in plain["embedding"]]
+    lists = {
+        "plain": plain,
+        "list": of_segments(cohort.new, embedding=pa.array(vectors, pa.list_(pa.float32()))),
+        "double": of_segments(
+            cohort.new, embedding=pa.array([[x / 3 for x in v] for v in vectors])
+        ),
+        # Without a vector a segment is left out, and so is a visit that has no other.
+        "missing": of_segments(
+            cohort.new,
+            embedding=pa.array(
+                [None if i == 1 else v for i, v in enumerate(vectors[:-4])] + [None] * 4,
+                pa.list_(pa.float32(), len(vectors[0])),
+            ),
+        ),
+    }
+    for name, table in lists.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        pq.write_table(table, folder / "embeddings.parquet")
+        (folder / "features.json").write_text(json.dumps(settings(cohort.new)))
+        record = predicted(cohort, "look", folder / "embeddings.parquet")
+        for content in (hostile.arrow(table), hostile.arrow(table, compression="zstd")):
+            answer = client.post(URL, content=content, headers=ARROW_TYPE)
+            assert answer.status_code == 200, (name, answer.text)
+            same(answer.json(), record)
+        assert len(answer.json()["rows"]) == N_NEW - (name == "missing")
+    as_frame = arrow_body(plain.to_pandas(), settings(cohort.new))
+    same(
+        client.post(URL, content=as_frame, headers=ARROW_TYPE).json(),
+        predicted(cohort, "look", cohort.new / "embeddings.parquet"),
+    )
+
+
+def test_embeddings_that_are_refused(serving: Open, cohort: Cohort) -> None:
+    client = serving("look", "pooled")
+    table, source = of_segments(cohort.new), settings(cohort.new)
+    vectors = [v.as_py() for v in table["embedding"]]
+
+    def faults(**body: Any) -> list[str]:
+        headers = ARROW_TYPE if "content" in body else {}
+        answer = client.post(URL, params={"target": "look"}, headers=headers, **body)
+        assert answer.status_code == 422, answer.text
+        found: list[str] = answer.json()["faults"]
+        return found
+
+    uneven = pa.array([vectors[0][:5], *vectors[1:]])
+    (fault,) = faults(content=hostile.arrow(of_segments(cohort.new, embedding=uneven)))
+    assert fault.endswith("must hold lists of one length")
+    narrow = pa.array([v[:5] for v in vectors])
+    assert "no numeric feature column 'embedding_005'" in faults(
+        content=hostile.arrow(of_segments(cohort.new, embedding=narrow))
+    )[0]  # fmt: skip
+    key = {"participant_id": "sub-b0"}
+    (fault,) = faults(json={"features": [{**key, "embedding": vectors[0]}], "source": source})
+    assert "as an Arrow stream with a column 'embedding'" in fault
+    (fault,) = faults(json={"features": [{**key, "embedding": 0.5}], "source": source})
+    assert "must hold lists of numbers" in fault
+    (fault,) = faults(json={"features": rows_of(cohort.new), "source": source})
+    assert "rows of embeddings.parquet were wanted" in fault
+    bad = table.set_column(0, "participant_id", pa.array(["a/b secret"] * len(vectors)))
+    assert "row 1 of features: participant_id" in faults(content=hostile.arrow(bad))[0]
+    assert "secret" not in str(faults(content=hostile.arrow(bad)))
 
 
 @pytest.mark.parametrize("target", ["pooled", "look", "patient"])
@@ -462,12 +546,254 @@ def test_features_of_another_making_are_refused(serving: Open, cohort: Cohort) -
     assert "unknown origin" in known.json()["detail"]
 
 
+def test_no_part_of_a_foreign_source_is_repeated(serving: Open, cohort: Cohort) -> None:
+    client, source = serving("pooled"), settings(cohort.new)
+    other = {
+        **source,
+        "model": {**source["model"], "hash": "ANNA-SMITH-1970", "anna": 1},
+        "prompts": [{"name": "anna", "hash": "smith"}],
+        "secret-anna": {"path": "/home/anna"},
+        "sampling": "anna",
+        "pooling": {**source["pooling"], "statistics": {"anna": "smith"}},
+    }
+    answer = client.post(URL, json={"features": rows_of(cohort.new), "source": other})
+    assert answer.status_code == 422
+    faults = answer.json()["faults"]
+    assert len(faults) == 6
+    assert "anna" not in answer.text.lower()
+    assert "smith" not in answer.text.lower()
+    # What the estimator was fitted to is the server's own, and helps.
+    fitted = f"another model: the estimator was fitted to {source['model']['hash'][:12]}..."
+    assert sum(fault.endswith(fitted) for fault in faults) == 1
+    assert sum("an entry of source.model that it has not" in fault for fault in faults) == 1
+    assert sum("an entry of source that it has not" in fault for fault in faults) == 1
+    many = {**source, **{f"anna{i}": i for i in range(20_000)}}
+    answer = client.post(URL, json={"features": rows_of(cohort.new), "source": many})
+    assert len(answer.content) < 1000
+
+
+def test_no_reason_and_no_column_of_a_client_is_repeated(serving: Open, cohort: Cohort) -> None:
+    client, source, rows = serving("pooled"), settings(cohort.new), rows_of(cohort.new)
+    rows[0] |= {"n_ok": 0, "status": "anna", "reason": "/home/anna smith.mp4"}
+    answer = client.post(URL, json={"features": rows, "source": source})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["excluded"] == [
+        {"participant_id": "sub-b0", "session_id": "ses-1",
+         "reason": "no usable features (no usable segment)"}
+    ]  # fmt: skip
+    for row in rows:
+        row |= {"n_ok": 0, "status": "failed", "reason": "anna"}
+    answer = client.post(URL, json={"features": rows, "source": source})
+    assert answer.json()["faults"] == [
+        "features: no visit can be used: no usable features (failed)"
+    ]
+    rows = rows_of(cohort.new)
+    for row in rows:
+        row["anna"] = "smith"
+    named = {**source, "pooled_features": [*source["pooled_features"], "anna", "anna"]}
+    answer = client.post(URL, json={"features": rows, "source": named})
+    assert answer.status_code == 422
+    assert "must hold numbers" in answer.json()["detail"]
+    assert "anna" not in answer.text
+    # A number there does no harm, as it does none to predict.
+    for row in rows:
+        row["anna"] = 0.5
+    assert client.post(URL, json={"features": rows, "source": named}).status_code == 200
+
+
+@pytest.mark.parametrize("values", [(True, True, True), (True, 0.3, 0.2), (False, None, False)])
+def test_a_truth_value_is_no_number(
+    serving: Open, cohort: Cohort, values: tuple[object, ...]
+) -> None:
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    rows = rows_of(cohort.new, *names)
+    for row, value in zip(rows, values, strict=True):
+        row[names[1]], row["smoker"] = value, True
+    answer = serving("plain").post(URL, json={"features": rows})
+    assert answer.status_code == 422
+    assert answer.json()["faults"] == [f"features: there is no numeric feature column {names[1]!r}"]
+
+
+def test_a_key_that_stands_twice_is_refused(serving: Open, cohort: Cohort) -> None:
+    client = serving("plain")
+    text = json.dumps({"features": rows_of(cohort.new), "source": None})
+    row = text.replace('"n_ok"', '"secret": 0.1, "secret": 0.3, "n_ok"', 2)
+    top = text.replace('"source"', '"source": null, "source"')
+    deep = text.replace('"source": null', '"source": {"a": {"b": [{"secret": 1, "secret": 2}]}}')
+    for body, faults in (
+        (row, ["features.0: a key stands twice", "features.1: a key stands twice"]),
+        (top, ["the body: a key stands twice"]),
+        (deep, ["the body: a key stands twice in 1 places"]),
+    ):
+        answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert answer.json()["faults"] == faults
+
+
+def test_a_query_key_that_stands_twice_is_refused(serving: Open, cohort: Cohort) -> None:
+    client = serving("plain", "pooled")
+    for path in (URL, "/v1/scores", "/v1/embeddings/video"):
+        answer = client.post(
+            f"{path}?wait=1&secret=1&wait=2&secret=2", content=b"", headers=VIDEO_TYPE
+        )
+        assert answer.status_code == 422
+        assert answer.json()["faults"] == [
+            "query.wait: wanted once, got twice",
+            "query.*: wanted once, got twice",
+        ]
+    answer = client.post(f"{URL}?target=plain&target=pooled", json={"features": []})
+    assert answer.json()["faults"] == ["query.target: wanted once, got twice"]
+
+
+@pytest.fixture
+def narrow(open_door: Callable[..., Door], cohort: Cohort, videos: VideoFeatures) -> Iterator[Open]:
+    """Return a function that serves the estimator `plain` within limits."""
+    opened: list[TestClient] = []
+
+    def start(**limits: object) -> TestClient:
+        door = open_door(**limits)
+        served = ServedEstimators(
+            load_estimators([cohort.estimators["plain"]]), model={}, videos=videos
+        )
+        client = TestClient(make_app(replace(door, estimators=served)), base_url="http://localhost")
+        opened.append(client.__enter__())
+        return opened[-1]
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+def test_more_rows_than_allowed_are_refused_before_they_are_looked_at(
+    narrow: Open, cohort: Cohort
+) -> None:
+    client = narrow(max_rows=N_NEW)
+    names = list(pd.read_csv(cohort.study / "plain.csv", nrows=0).columns)
+    rows = rows_of(cohort.new, *names)
+    assert client.post(URL, json={"features": rows}).status_code == 200
+    answer = client.post(URL, json={"features": [*rows, {"secret": []}]})
+    assert answer.status_code == 413
+    assert answer.json()["faults"] == ["features: at most 3 rows were wanted, got 4"]
+    table = pd.read_parquet(cohort.new / "interviews.parquet")[names]
+    fits, more = arrow_body(table), arrow_body(pd.concat([table, table]))
+    assert client.post(URL, content=fits, headers=ARROW_TYPE).status_code == 200
+    answer = client.post(URL, content=more, headers=ARROW_TYPE)
+    assert answer.status_code == 413
+    assert answer.json()["faults"] == ["at most 3 rows were wanted, got more"]
+
+
+@pytest.mark.parametrize("column", ["zeros", "nulls", "text"])
+def test_millions_of_rows_in_a_small_stream(narrow: Open, column: str) -> None:
+    n_rows = 3_500_000
+    made = {
+        "zeros": lambda: pa.array(np.zeros(n_rows, dtype=np.int64)),
+        "nulls": lambda: pa.nulls(n_rows),
+        "text": lambda: pa.array(["a"] * n_rows).dictionary_encode(),
+    }[column]()
+    content = hostile.arrow(pa.table({"participant_id": made}), compression="zstd")
+    began = time.monotonic()
+    answer = narrow().post(URL, content=content, headers=ARROW_TYPE)
+    assert answer.status_code == 413
+    assert len(answer.content) < 1000
+    assert time.monotonic() - began < 20
+
+
+def test_a_fault_of_many_rows_names_the_first(serving: Open, cohort: Cohort) -> None:
+    rows = [{"participant_id": "a"} for _ in range(3000)]
+    answer = serving("plain").post(URL, json={"features": rows})
+    assert answer.status_code == 422
+    first = " and ".join(map(str, range(1, 11)))
+    assert answer.json()["faults"] == [
+        f"rows {first} and 2990 more of features are of the same visit; each is wanted once"
+    ]
+
+
+def test_a_full_desk_is_told_and_what_takes_long_is_ended(
+    narrow: Open, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = narrow(max_estimates=2, request_seconds=0.5)
+    gone: list[float] = []
+
+    def endless(*_: object, wanted: Callable[[], None], **__: object) -> None:
+        try:
+            while True:
+                wanted()
+                time.sleep(0.001)
+        finally:
+            gone.append(time.monotonic())
+
+    monkeypatch.setattr(ServedEstimators, "estimate_rows", endless)
+    body = {"features": rows_of(cohort.new)}
+    with ThreadPoolExecutor(5) as clients:
+        answers = list(clients.map(lambda _: client.post(URL, json=body), range(5)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [429, 429, 429, 504, 504]
+    assert all(a.headers["Retry-After"] == "5" for a in answers if a.status_code == 429)
+    assert client.get("/healthz").status_code == 200
+    hostile.until(lambda: len(gone) == 2)
+
+
+def test_one_who_hangs_up_ends_the_estimate(
+    serving: Open, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serving("plain")
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(*_: object, wanted: Callable[[], None], **__: object) -> None:
+        begun.set()
+        try:
+            while True:
+                wanted()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(ServedEstimators, "estimate_rows", endless)
+    body = json.dumps({"features": rows_of(cohort.new)}).encode()
+    sent: list[Any] = []
+
+    async def hang_up() -> None:
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop(0)
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": URL, "raw_path": URL.encode(),
+            "query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        }  # fmt: skip
+        await client.app(scope, receive, send)
+
+    asyncio.run(hang_up())
+    assert ended.wait(5)
+    assert sent[0]["status"] == 499
+
+
 def test_rows_that_share_no_column_are_not_laid_out(serving: Open, cohort: Cohort) -> None:
     rows = [{"participant_id": str(i), f"of_{i}": i} for i in range(2000)]
     answer = serving("pooled").post(URL, json={"features": rows})
     assert answer.status_code == 413
     (fault,) = answer.json()["faults"]
     assert fault.startswith("features: 2000 rows with 2002 different columns between them")
+
+
+def test_a_row_of_endless_width_is_not_laid_out(serving: Open, cohort: Cohort) -> None:
+    row = {"participant_id": "a", **{f"x{i}": 1 for i in range(300_000)}}
+    began = time.monotonic()
+    answer = serving("plain").post(URL, json={"features": [row]})
+    assert answer.status_code == 413
+    assert answer.json()["faults"] == [
+        "features: at most 20000 different columns fit, got 300002"
+    ]  # the session's column is one of them
+    assert time.monotonic() - began < 10
 
 
 def test_targets(serving: Open, cohort: Cohort) -> None:

@@ -7,14 +7,19 @@ import os
 import re
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import numpy as np
+import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 
 from emoclip_clinical.core.embedder import Embedder
@@ -22,10 +27,13 @@ from tests.serving import hostile
 from tests.serving.hostile import ARROW, FORM, JSON, NPY, OCTETS, until
 from tests.serving.near import assert_near
 from tests.serving.processes import ServerProcess, server_process
+from tests.serving.test_estimates import fit
 
 pytestmark = pytest.mark.slow
 
 TOKEN, OTHER_TOKEN = "the-first-of-two-tokens", "the-second-of-two-tokens"
+FEATURES = ("mean_a", "mean_b", "mean_c")
+ESTIMATES = "/v1/estimates"
 TEXTS, VIDEO = "/v1/embeddings/text", "/v1/embeddings/video"
 SECRET = "unmistakable-content"
 LIMITS = {
@@ -55,6 +63,9 @@ class Running:
             VIDEO, params=params, content=content, headers={"Content-Type": "video/mp4"}
         )
 
+    def estimate(self, content: bytes, kind: str = ARROW) -> httpx2.Response:
+        return self.client.post(ESTIMATES, content=content, headers={"Content-Type": kind})
+
     def left(self) -> dict[str, object]:
         """What a request might leave behind."""
         # The client keeps one connection open, unless the last answer closed it.
@@ -66,8 +77,19 @@ class Running:
 
 
 @pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small estimator of features of unknown origin."""
+    folder = tmp_path_factory.mktemp("estimators")
+    values = np.random.default_rng(0).normal(size=(10, len(FEATURES)))
+    table = pd.DataFrame(values, columns=list(FEATURES))
+    table.insert(0, "participant_id", [f"sub-a{i}" for i in range(len(table))])
+    table.to_csv(folder / "features.csv", index=False)
+    return fit(folder, folder / "features.csv", target="plain")
+
+
+@pytest.fixture(scope="module")
 def start(
-    tmp_path_factory: pytest.TempPathFactory, model_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, model_folder: Path, estimator: Path
 ) -> Callable[..., Iterator[Running]]:
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"{TOKEN}\n{OTHER_TOKEN}\n")
@@ -79,7 +101,13 @@ def start(
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with (
             server_process(
-                model_folder, "--token-file", str(tokens), *options, scratch=scratch
+                model_folder,
+                "--token-file",
+                str(tokens),
+                "--estimator",
+                str(estimator),
+                *options,
+                scratch=scratch,
             ) as server,
             httpx2.Client(base_url=server.url, headers=headers, timeout=120) as client,
         ):
@@ -98,6 +126,10 @@ def running(
     content = hostile.film(tmp_path_factory.mktemp("films") / "a.mkv", seconds=9)
     assert made.read_video(content).status_code == 200
     assert made.client.post(TEXTS, json={"texts": ["a"]}).status_code == 200
+    row = {"participant_id": "a", **dict.fromkeys(FEATURES, 0.5)}
+    assert made.client.post(ESTIMATES, json={"features": [row]}).status_code == 200
+    arrow = hostile.arrow(pa.Table.from_pylist([row]))
+    assert made.estimate(arrow).status_code == 200
     yield made
     starting.close()
 
@@ -225,6 +257,82 @@ def test_decompression_bombs(unharmed: Running, tmp_path: Path) -> None:
     arrow = hostile.arrow_bomb()
     assert len(arrow) < 2**20
     problem(post(TEXTS, arrow, ARROW), 413, 422)
+
+
+@contextmanager
+def health(url: str) -> Iterator[list[float]]:
+    """Ask how the server is all the time; the list gets the seconds of each answer."""
+    seconds: list[float] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            while not stop.is_set():
+                began = time.monotonic()
+                assert client.get("/healthz").status_code == 200
+                seconds.append(time.monotonic() - began)
+                stop.wait(0.02)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        stop.set()
+        thread.join()
+
+
+def row_bombs() -> dict[str, bytes]:
+    """Streams of a few kilobytes with millions of rows, or with rows that repeat one another."""
+    n_rows = 3_500_000
+    columns = {
+        "one": np.zeros(n_rows, dtype=np.int64),
+        "nothing": pa.nulls(n_rows),
+        "words": pa.array([SECRET] * n_rows).dictionary_encode(),
+        "vectors": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2 * n_rows)), 2),
+    }
+    made = {name: {"participant_id": column} for name, column in columns.items()}
+    made["few"] = {"participant_id": np.zeros(9_000, dtype=np.int64)}
+    made["long"] = {"participant_id": pa.array([SECRET * 3000] * 9_000).dictionary_encode()}
+    return {
+        name: hostile.arrow(pa.table(table), compression="zstd") for name, table in made.items()
+    }
+
+
+def test_bombs_of_rows(unharmed: Running) -> None:
+    bombs = row_bombs()
+    assert all(len(bomb) < 300_000 for bomb in bombs.values())
+    with health(unharmed.url) as seconds:
+        for name, bomb in bombs.items():
+            began = time.monotonic()
+            answer = unharmed.estimate(bomb)
+            problem(answer, 413, 422)
+            assert len(answer.content) < 2000, name
+            assert time.monotonic() - began < 30, name
+    assert max(seconds) < 5
+
+
+def test_many_who_want_estimates_at_once_hold_up_nobody(unharmed: Running) -> None:
+    rows = [{"participant_id": str(i), "mean_a": 0.5} for i in range(1500)]
+    body = json.dumps({"features": rows}).encode()
+    frame = hostile.npy(np.zeros((1, 16, 16, 3), dtype=np.uint8))
+    headers = {"Content-Type": NPY}
+    seconds = []
+    with ThreadPoolExecutor(60) as clients:
+        asked = [clients.submit(unharmed.estimate, body, JSON) for _ in range(60)]
+        while not all(future.done() for future in asked):
+            began = time.monotonic()
+            answer = unharmed.client.post(f"{VIDEO}?unit=frame", content=frame, headers=headers)
+            assert answer.status_code == 200
+            seconds.append(time.monotonic() - began)
+    answers = [future.result() for future in asked]
+    # Columns are missing: those that are looked at are refused.
+    assert {answer.status_code for answer in answers} <= {422, 429}
+    assert sum(answer.status_code == 422 for answer in answers) >= 32
+    for answer in answers:
+        assert len(answer.content) < 20_000
+        assert (answer.status_code == 429) == ("retry-after" in answer.headers)
+    assert max(seconds) < 5
 
 
 @pytest.mark.parametrize("with_length", [True, False])

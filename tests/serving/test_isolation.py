@@ -483,10 +483,10 @@ def stream_of(table: pa.Table, **options: object) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_table(reader: VideoReader, content: bytes) -> pa.Table:
+def read_table(reader: VideoReader, content: bytes, *, most_rows: int = 2**25) -> pa.Table:
     async def run() -> pa.Table:
         with file_of(content) as file:
-            return await reader.read_table(file)
+            return await reader.read_table(file, most_rows=most_rows)
 
     return asyncio.run(run())
 
@@ -511,6 +511,42 @@ def test_a_table_comes_back_plain(reader: VideoReader) -> None:
     assert [str(t) for t in found.schema.types] == [
         "string", "int64", "double", "float", "double", "bool", "double",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [pa.float32(), pa.float64(), pa.float16()])
+def test_lists_of_one_length_come_back_as_vectors(reader: VideoReader, number: pa.DataType) -> None:
+    rows = [[0.5, 0.25], None, [None, 3.0], [float("nan"), -1.0]]
+    wanted = [[0.5, 0.25], None, [float("nan"), 3.0], [float("nan"), -1.0]]
+    for kind in (pa.list_(number), pa.large_list(number), pa.list_(number, 2)):
+        columns = {"a": pa.array(rows, kind), "b": [1.0, 2.0, 3.0, 4.0]}
+        found = read_table(reader, stream_of(pa.table(columns)))
+        assert str(found["a"].to_pylist()) == str(wanted)
+        plain = pa.float32() if number == pa.float32() else pa.float64()
+        assert found["a"].type == pa.list_(plain, 2)
+        assert found["b"].to_pylist() == columns["b"]
+
+
+def test_a_wide_list_does_not_widen_every_row(reader: VideoReader) -> None:
+    table = pa.table({"a": pa.array([[0.0] * 60_000] + [None] * 20_000, pa.list_(pa.float64()))})
+    with pytest.raises(Problem) as caught:
+        read_table(reader, stream_of(table))
+    assert "takes more than 64 MiB" in caught.value.faults[0]
+
+
+def test_a_table_is_read_no_further_than_it_may_go(reader: VideoReader) -> None:
+    batch = pa.record_batch({"a": np.zeros(100)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(50):
+            writer.write_batch(batch)
+    content = sink.getvalue().to_pybytes()
+    assert read_table(reader, content, most_rows=5000).num_rows == 5000
+    # What comes after the rows that are too many is not looked at.
+    for sent in (content, content[: len(content) // 2] + b"x" * 1000):
+        with pytest.raises(Problem) as caught:
+            read_table(reader, sent, most_rows=450)
+        assert caught.value.status == 413
+        assert caught.value.faults == ("at most 450 rows were wanted, got more",)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 40, 200, 400])

@@ -14,11 +14,13 @@ import schemathesis
 from tests.serving import hostile
 from tests.serving.hostile import ARROW, FORM, JSON, NPY, OCTETS
 from tests.serving.test_faults import (
+    ESTIMATES,
     SECRET,
     TEXTS,
     TOKEN,
     VIDEO,
     Running,
+    estimator,
     problem,
     running,
     start,
@@ -26,7 +28,7 @@ from tests.serving.test_faults import (
 )
 
 pytestmark = pytest.mark.slow
-__all__ = ["running", "start", "unharmed"]
+__all__ = ["estimator", "running", "start", "unharmed"]
 
 N_MALFORMED = 1000
 SETTINGS = hypothesis.settings(
@@ -81,7 +83,13 @@ def random_bodies() -> Iterator[tuple[str, str, bytes]]:
     """Targets, content types and bodies: noise, and noise behind a sound beginning."""
     rng = np.random.default_rng(0)
     beginnings = {
-        JSON: [b"", b'{"texts": [', b'{"texts": ["\\ud800"]}', b"[" * 20_000],
+        JSON: [
+            b"",
+            b'{"texts": [',
+            b'{"features": [{"participant_id": "a", "mean_a": ',
+            b'{"texts": ["\\ud800"]}',
+            b"[" * 20_000,
+        ],
         ARROW: [b"", b"\xff\xff\xff\xff\x10\0\0\0"],
         NPY: [b"", b"\x93NUMPY\x01\0", hostile.npy_header((1, 8, 8, 3))],
         OCTETS: [b"", b"\0\0\0\x20ftypisom", b"\x1aE\xdf\xa3"],
@@ -92,7 +100,7 @@ def random_bodies() -> Iterator[tuple[str, str, bytes]]:
         "": [b""],
     }
     while True:
-        for target in (TEXTS, VIDEO, "/v1/scores", "/v1/estimates"):
+        for target in (TEXTS, VIDEO, "/v1/scores", ESTIMATES):
             for kind, starts in beginnings.items():
                 for start_bytes in starts:
                     n_bytes = int(rng.integers(0, 400))
@@ -109,6 +117,9 @@ def test_a_thousand_malformed_bodies(unharmed: Running) -> None:
         answer = unharmed.client.post(target, content=body, headers={"Content-Type": kind})
         statuses = set(described[target]["post"]["responses"]) - {"200", "202"}
         documented(answer.status_code, answer.headers["content-type"], statuses)
+        # None is refused before it is looked at.
+        assert answer.status_code != 404
+        assert len(answer.content) < 20_000
         n_sent += 1
     assert n_sent >= N_MALFORMED
 
@@ -169,7 +180,14 @@ def test_names_in_queries_and_forms_are_no_paths(unharmed: Running) -> None:
 
 @pytest.mark.parametrize(
     ("target", "kind", "most"),
-    [(TEXTS, JSON, 65_536), (VIDEO, NPY, 2**22), (VIDEO, OCTETS, 2**23), (TEXTS, ARROW, 2**22)],
+    [
+        (TEXTS, JSON, 65_536),
+        (VIDEO, NPY, 2**22),
+        (VIDEO, OCTETS, 2**23),
+        (TEXTS, ARROW, 2**22),
+        (ESTIMATES, JSON, 65_536),
+        (ESTIMATES, ARROW, 2**22),
+    ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
 def test_what_is_too_large_is_told_how_large_it_may_be(

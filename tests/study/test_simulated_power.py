@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.analysis import estimate
+from emoclip_clinical.regression.inference import exchange
+from emoclip_clinical.study import power
 from emoclip_clinical.study.power import (
     RATING_CORRELATION,
     PowerConfig,
+    _check_exchangeable,
     draw_design,
     facet_correlation,
     simulate_power,
@@ -63,6 +68,54 @@ def test_second_visits_belong_to_the_same_subjects() -> None:
         40, config=config, facet_correlation=0.5, trait_share=0.8, rng=np.random.default_rng(0)
     )
     assert (design.n_subjects, len(design.y)) == (40, 50)
+
+
+def test_cohorts_that_can_have_no_p_are_refused_before_the_simulation() -> None:
+    told: list[object] = []
+    config = PowerConfig(subjects=(20, 40), second_visit_share=0.05, simulations=10)
+    with pytest.raises(InputError, match=r"got 19 of 20 .*: 1 with two visits") as caught:
+        simulate_power(config, progress=lambda *state: told.append(state))
+    assert len(caught.value.faults) == 1
+    assert not told
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.3, 0.95, 1.0])
+def test_the_foreseen_number_is_that_of_the_drawn_cohort(share: float) -> None:
+    for size in (20, 21, 22):
+        config = PowerConfig(subjects=(size,), second_visit_share=share)
+        design = draw_design(
+            size, config=config, facet_correlation=0.5, trait_share=0.8,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        counted = exchange(design.subjects, design.keys["session_id"].tolist()).n_exchangeable
+        if counted < 20:
+            with pytest.raises(InputError, match=f"got {counted} of {size}"):
+                _check_exchangeable(config)
+        else:
+            _check_exchangeable(config)
+
+
+def test_cohorts_without_p_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PowerConfig(
+        subjects=(24,), correlation=0.6, features=6, simulations=10, permutations=19, repeats=1
+    )
+    whole = simulate_power(config)
+    assert (whole.points[0].without_p, whole.warnings) == (0, ())
+    told = iter(range(10))
+
+    def without_some(*args: object, **kwargs: object) -> object:
+        made = estimate(*args, **kwargs)
+        cv = made.cross_validation
+        flat = replace(cv, predicted=np.zeros_like(cv.predicted))
+        return replace(made, cross_validation=flat) if next(told) < 4 else made
+
+    monkeypatch.setattr(power, "estimate", without_some)
+    made = simulate_power(config)
+    assert made.points[0].without_p == 4
+    assert "not defined in 4 of 10 cohorts of 24 subjects" in made.warnings[0]
+    told = iter([0] * 10)
+    with pytest.raises(InputError, match="defined in none of 10 cohorts of 24"):
+        simulate_power(config)
 
 
 def test_refusals() -> None:

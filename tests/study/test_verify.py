@@ -12,9 +12,11 @@ import pytest
 
 from emoclip_clinical.features.interviews import find_interviews
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.study.freezing import freeze, write_preregistration
 from emoclip_clinical.study.history import read_history
 from emoclip_clinical.study.lock import read_lock
+from emoclip_clinical.study.preregistration import _analysis
 from emoclip_clinical.study.protocol import Protocol, open_study
 from emoclip_clinical.study.protocol_diff import compare
 from emoclip_clinical.study.regress import run_regress
@@ -257,6 +259,14 @@ def test_a_preregistration_spells_out_the_choices(study: Path) -> None:
         assert said in text
     for key in Protocol.model_fields["regression"].default.model_dump():
         assert f"`regression.{key}`" in text
+
+
+def test_a_preregistration_tells_of_permutations_within_left_out_sites() -> None:
+    text = " ".join(_analysis(RegressionConfig(cv="leave_one_site_out"), 0))
+    assert "permutations of the ratings over subjects, within the sites of `site`;" in text
+    text = " ".join(_analysis(RegressionConfig(repeats=1), 0))
+    assert "folds of subjects, drawn once." in text
+    assert "within the sites" not in text
 
 
 def test_two_protocols_are_compared_in_words(study: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.serving.isolation.messages import Message, ProtocolError
+from emoclip_clinical.serving.isolation.orders import MOST_TABLE_BYTES
 
 _NUMBERS: Mapping[str, tuple[pa.DataType, np.dtype[Any]]] = {
     "int32": (pa.int32(), np.dtype("<i4")),
@@ -24,6 +25,7 @@ _NUMBERS: Mapping[str, tuple[pa.DataType, np.dtype[Any]]] = {
 }
 _WORDS = {"string": pa.string(), "bool": pa.bool_()}
 _VECTORS = "vectors"
+_FLOATS = frozenset({"float32", "float64"})
 _NAMES = {kind: name for name, (kind, _) in _NUMBERS.items()} | {
     kind: name for name, kind in _WORDS.items()
 }
@@ -39,8 +41,8 @@ def pack_table(table: pa.Table) -> tuple[Columns, list[bytes]]:
     Parameters
     ----------
     table : pyarrow.Table
-        Columns of int32, int64, float32, float64, string or bool, with nulls where there are
-        any; or fixed-size lists of float32 without nulls.
+        Columns of int32, int64, float32, float64, string or bool, or fixed-size lists of float32
+        or float64; with nulls where there are any, but none within a list.
 
     Returns
     -------
@@ -62,10 +64,14 @@ def pack_table(table: pa.Table) -> tuple[Columns, list[bytes]]:
         elif kind in _WORDS:
             columns.append({"name": name, "type": kind, "values": column.to_pylist()})
         else:
-            width = column.type.list_size
-            flat = column.combine_chunks().flatten().to_numpy()
-            columns.append({"name": name, "type": kind, "width": width})
-            parts.append(np.asarray(flat, dtype="<f4").tobytes())
+            width, number = column.type.list_size, _NAMES[column.type.value_type]
+            columns.append({"name": name, "type": kind, "width": width, "number": number})
+            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            flat = column.combine_chunks().drop_null().flatten().to_numpy()
+            parts += [
+                valid.astype(np.bool_).tobytes(),
+                np.asarray(flat, dtype=_NUMBERS[number][1]).tobytes(),
+            ]
     return columns, parts
 
 
@@ -144,11 +150,23 @@ def _column(column: Mapping[str, Any], n_rows: int, cutter: _Cutter) -> pa.Array
             return pa.array(words, type=_WORDS[kind])
         except (pa.ArrowException, UnicodeEncodeError):
             raise ProtocolError("a column holds something else than it says") from None
-    width = column.get("width")
-    if kind != _VECTORS or type(width) is not int or not 1 <= width <= _MOST_WIDTH:
+    if kind != _VECTORS:
         raise ProtocolError("a column has a type that there is not")
-    flat = pa.array(cutter.take(n_rows * width, np.dtype("<f4")))
-    return pa.FixedSizeListArray.from_arrays(flat, width)
+    return _vectors(column, n_rows, cutter)
+
+
+def _vectors(column: Mapping[str, Any], n_rows: int, cutter: _Cutter) -> pa.Array:
+    width, name = column.get("width"), column.get("number")
+    if type(width) is not int or not 1 <= width <= _MOST_WIDTH or name not in _FLOATS:
+        raise ProtocolError("a column has a type that there is not")
+    number = _NUMBERS[str(name)][1]
+    valid = cutter.take(n_rows, np.dtype(np.uint8)) != 0
+    there = cutter.take(int(valid.sum()) * width, number)
+    if valid.all():
+        return pa.FixedSizeListArray.from_arrays(pa.array(there), width)
+    if n_rows * width * number.itemsize > MOST_TABLE_BYTES:
+        raise ProtocolError("a column of vectors is larger than a table")
+    return _spread(there.reshape(-1, width), valid)
 
 
 def plain_table(table: pa.Table) -> pa.Table:
@@ -157,7 +175,8 @@ def plain_table(table: pa.Table) -> pa.Table:
     Parameters
     ----------
     table : pyarrow.Table
-        Numbers, text and truth values of any width, dictionaries of them included.
+        Numbers, text and truth values of any width, dictionaries of them included; lists of
+        floating numbers, all of one length, in which null stands for NaN.
 
     Returns
     -------
@@ -176,11 +195,22 @@ def plain_table(table: pa.Table) -> pa.Table:
         raise InputError(f"a table may have at most {_MOST_COLUMNS} columns, got {len(names)}")
     made = []
     for place, column in enumerate(table.columns):
+        if _is_vectors(column.type):
+            width = _common_width(column)
+            if width is None:
+                faults.append(f"column {place} (from 0) must hold lists of one length")
+            elif len(column) * width * column.type.value_type.bit_width // 8 > MOST_TABLE_BYTES:
+                faults.append(
+                    f"column {place} (from 0) takes more than {MOST_TABLE_BYTES // 2**20} MiB"
+                )
+            else:
+                made.append(_plain_vectors(column, width))
+            continue
         wanted = _plain_type(column.type)
         if wanted is None:
             faults.append(
-                f"column {place} (from 0) must hold numbers, text or truth values; it holds "
-                f"another type of Arrow"
+                f"column {place} (from 0) must hold numbers, text, truth values or lists of "
+                "floating numbers; it holds another type of Arrow"
             )
             continue
         try:
@@ -190,6 +220,34 @@ def plain_table(table: pa.Table) -> pa.Table:
     if faults:
         raise InputError(faults)
     return pa.table(made, names=names)
+
+
+def _is_vectors(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests) and pa.types.is_floating(kind.value_type)
+
+
+def _common_width(column: pa.ChunkedArray) -> int | None:
+    """Return the length of a column's lists; None where they have several, or none is there."""
+    widths = pc.unique(pc.list_value_length(column.drop_null())).to_pylist()
+    return widths[0] if len(widths) == 1 and 1 <= widths[0] <= _MOST_WIDTH else None
+
+
+def _plain_vectors(column: pa.ChunkedArray, width: int) -> pa.Array:
+    number = _plain_type(column.type.value_type)
+    flat = pc.list_flatten(column.drop_null().combine_chunks()).cast(number)
+    there = pc.fill_null(flat, float("nan")).to_numpy(zero_copy_only=False)
+    valid = column.is_valid().to_numpy()
+    return _spread(there.reshape(-1, width), valid)
+
+
+def _spread(there: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """Return vectors as a column, in whose other rows there are none."""
+    whole = np.zeros((len(valid), there.shape[1]), dtype=there.dtype)
+    whole[valid] = there
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(whole.reshape(-1)), there.shape[1], mask=pa.array(~valid)
+    )
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:

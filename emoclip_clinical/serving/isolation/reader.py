@@ -160,18 +160,21 @@ class VideoReader:
             raise Problem(422, f"the video can not be read: {reading.summary.reason}")
         return reading
 
-    async def read_table(self, file: OpenFile) -> pa.Table:
+    async def read_table(self, file: OpenFile, *, most_rows: int) -> pa.Table:
         """Read an Arrow stream.
 
         Parameters
         ----------
         file : OpenFile
             The stream.
+        most_rows : int
+            Rows that it may have; it is read no further.
 
         Returns
         -------
         pyarrow.Table
-            Columns of float32, float64, int64, string or bool; metadata as in the stream.
+            Columns of float32, float64, int64, string or bool, or lists of one length of float32
+            or float64; metadata as in the stream.
 
         Raises
         ------
@@ -183,7 +186,7 @@ class VideoReader:
         talk = Talk(
             self._forks,
             file,
-            lambda: TableSession(limits=limits),
+            lambda: TableSession(limits=limits, most_rows=most_rows),
             seconds=_TABLE_SECONDS,
             what="the table",
         )

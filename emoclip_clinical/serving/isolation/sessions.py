@@ -214,14 +214,17 @@ class TableSession:
     ----------
     limits : ProcessLimits
         What the process is held to.
+    most_rows : int
+        Rows that it may have.
     """
 
-    def __init__(self, *, limits: ProcessLimits) -> None:
+    def __init__(self, *, limits: ProcessLimits, most_rows: int) -> None:
         self._limits = limits
+        self._most_rows = most_rows
 
     def run(self, channel: Channel, *, deadline: float) -> pa.Table:
         """Order, and return the result; raises as `VideoSession.run`."""
-        channel.send("table", limits_field(self._limits))
+        channel.send("table", {"most_rows": self._most_rows, **limits_field(self._limits)})
         message = channel.receive()
         if message.kind != "table":
             _handler({}, message)

@@ -138,24 +138,46 @@ class _Watch:
 
 
 def _read_table(message: Message, channel: Channel, path: Path) -> None:
-    options = pa.ipc.IpcReadOptions(use_threads=False)
+    most_rows = message.whole("most_rows", least=1, most=MOST_TABLE_BYTES)
     try:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
-            table = stream.read_all()
-        table.validate(full=True)
-    except MemoryError:
+        table = _unpacked(path, most_rows=most_rows)
+    except (MemoryError, TooLargeError):
         raise
     except (pa.ArrowException, OSError, ValueError):
         raise InputError("the body is not a sound Arrow stream") from None
     plain = plain_table(table)
-    columns, parts = pack_table(plain)
-    if sum(map(len, parts)) + plain.nbytes > MOST_TABLE_BYTES:
-        raise TooLargeError(f"the table takes more than {MOST_TABLE_BYTES // 2**20} MiB")
+    # Every value has a byte that says whether it is there.
+    if plain.nbytes + plain.num_rows * plain.num_columns > MOST_TABLE_BYTES:
+        raise _too_many_bytes()
     if sum(c.nbytes for c in plain.columns if pa.types.is_string(c.type)) > MOST_TEXT_BYTES:
         raise TooLargeError(f"the text of the table takes more than {MOST_TEXT_BYTES // 2**20} MiB")
+    columns, parts = pack_table(plain)
     channel.send(
         "table", {"table": described(plain, columns), "metadata": _metadata(table)}, *parts
     )
+
+
+def _unpacked(path: Path, *, most_rows: int) -> pa.Table:
+    """Read a stream batch by batch, and no further than it may go."""
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    batches: list[pa.RecordBatch] = []
+    n_rows = n_bytes = 0
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
+        for batch in stream:
+            n_rows += batch.num_rows
+            n_bytes += batch.nbytes
+            if n_rows > most_rows:
+                raise TooLargeError(f"at most {most_rows} rows were wanted, got more")
+            if n_bytes > MOST_TABLE_BYTES:
+                raise _too_many_bytes()
+            if batch.num_rows:
+                batch.validate(full=True)
+                batches.append(batch)
+        return pa.Table.from_batches(batches, schema=stream.schema)
+
+
+def _too_many_bytes() -> TooLargeError:
+    return TooLargeError(f"the table takes more than {MOST_TABLE_BYTES // 2**20} MiB")
 
 
 def _metadata(table: pa.Table) -> dict[str, str]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-import pandas as pd
-from fastapi import APIRouter, Query
-from pydantic import Field, TypeAdapter, ValidationError
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from emoclip_clinical.serving.answers import ARROW, JSON, Answer, check_accept, respond
 from emoclip_clinical.serving.bodies import media_type
-from emoclip_clinical.serving.config import ServingConfig
+from emoclip_clinical.serving.desk import Wanted
 from emoclip_clinical.serving.door import Door, door_of
-from emoclip_clinical.serving.estimate_schemas import EstimatesAnswer, FeaturesRequest, FeaturesRow
+from emoclip_clinical.serving.estimate_schemas import EstimatesAnswer, FeaturesRequest
 from emoclip_clinical.serving.estimates import ServedEstimator, ServedEstimators
 from emoclip_clinical.serving.forms import FORM
 from emoclip_clinical.serving.job_answers import answered
 from emoclip_clinical.serving.jobs import SecondsDone
-from emoclip_clinical.serving.json_bodies import read_json
+from emoclip_clinical.serving.json_bodies import receive_json
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.query_keys import each_key_once
 from emoclip_clinical.serving.routes.videos import JOB
 from emoclip_clinical.serving.schemas import (
     BINARY,
@@ -32,17 +31,16 @@ from emoclip_clinical.serving.schemas import (
     request_body,
     table_answer,
 )
+from emoclip_clinical.serving.sent_rows import arrow_rows, json_rows
 from emoclip_clinical.serving.uploads import OCTETS, Kind, Upload, receive
 from emoclip_clinical.serving.video_answers import about_video
 from emoclip_clinical.serving.video_requests import WaitQuery
 from emoclip_clinical.serving.waiting import unless_gone
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(each_key_once)])
 
 _KINDS: frozenset[Kind] = frozenset({"video", "arrow"})
 _FEATURES = frozenset({JSON, ARROW})
-_SOURCE = b"source"
-_SOURCES: TypeAdapter[dict[str, Any] | None] = TypeAdapter(dict[str, Any] | None)
 _VIDEO_FORM = {
     "type": "object",
     "properties": {"video": BINARY},
@@ -83,6 +81,8 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
 
     From features, sent as JSON or as an Arrow stream with the content of `features.json` under
     `source` in its schema's metadata; or from a video, which is read as the server reads videos.
+    An estimator of mean embeddings takes the rows of `embeddings.parquet` as an Arrow stream,
+    with lists of floating numbers in a column `embedding`.
     """
     door = door_of(request)
     check_accept(request, forms=(JSON, ARROW))
@@ -91,70 +91,48 @@ async def estimate(request: Request, query: Annotated[EstimateQuery, Query()]) -
         raise Problem(404, "this server has no estimator")
     one = door.estimators.choose(query.target)
     if media_type(request) == JSON:
-        sent = await read_json(request, FeaturesRequest, config=door.config)
-        rows = await run_in_threadpool(_frame, sent.features, config=door.config)
-        return await _of_rows(request, door.estimators, one, rows, sent.source or {})
+        content = await receive_json(request, config=door.config)
+        answer = await unless_gone(request, _of_json(door, door.estimators, one, content))
+        return await respond(request, answer)
     if media_type(request) not in _FEATURES:
         # Before a large body is received for nothing.
         one.require_videos()
         door.reader.check(door.extraction)
     upload = await receive(request, config=door.config, kinds=_KINDS)
     if upload.kind == "arrow":
-        return await _of_table(request, door, door.estimators, one, upload)
+        try:
+            answer = await unless_gone(request, _of_table(door, door.estimators, one, upload))
+        finally:
+            upload.close()
+        return await respond(request, answer)
     work = partial(_of_video, door, door.estimators, one, upload)
     return await answered(request, door.jobs, work, wait_seconds=wait_seconds, release=upload.close)
 
 
-async def _of_rows(
-    request: Request,
-    estimators: ServedEstimators,
-    one: ServedEstimator,
-    rows: pd.DataFrame,
-    source: Mapping[str, Any],
-) -> Response:
-    answer = await run_in_threadpool(estimators.estimate_rows, one, rows, source=source)
-    return await respond(request, answer)
+async def _of_json(
+    door: Door, estimators: ServedEstimators, one: ServedEstimator, content: bytes
+) -> Answer:
+    def work(wanted: Wanted) -> Answer:
+        sent = json_rows(content, config=door.config, wanted=wanted)
+        wanted()
+        return estimators.estimate_rows(one, sent.rows, source=sent.source, wanted=wanted)
 
-
-def _frame(features: Sequence[FeaturesRow], *, config: ServingConfig) -> pd.DataFrame:
-    """Return rows as a table; each may have columns that no other has."""
-    rows = [row.model_dump() for row in features]
-    n_columns = len(set().union(*rows))
-    # A row that has every column takes more bytes of the body than this.
-    most = config.max_json_bytes // 4
-    if len(rows) * n_columns > most:
-        raise Problem(
-            413,
-            f"features: {len(rows)} rows with {n_columns} different columns between them are "
-            f"too many; at most {most} cells fit",
-        )
-    return pd.DataFrame(rows)
+    async with door.desk.turn():
+        return await door.desk.do(work)
 
 
 async def _of_table(
-    request: Request,
-    door: Door,
-    estimators: ServedEstimators,
-    one: ServedEstimator,
-    upload: Upload,
-) -> Response:
-    try:
-        table = await unless_gone(request, door.reader.read_table(upload.file))
-    finally:
-        upload.close()
-    if table.num_rows == 0:
-        raise Problem(422, "features: at least one row was wanted")
-    source = _source((table.schema.metadata or {}).get(_SOURCE, b"null"))
-    return await _of_rows(request, estimators, one, table.to_pandas(), source)
+    door: Door, estimators: ServedEstimators, one: ServedEstimator, upload: Upload
+) -> Answer:
+    async with door.desk.turn():
+        table = await door.reader.read_table(upload.file, most_rows=door.config.max_rows)
 
+        def work(wanted: Wanted) -> Answer:
+            sent = arrow_rows(table, config=door.config)
+            wanted()
+            return estimators.estimate_rows(one, sent.rows, source=sent.source, wanted=wanted)
 
-def _source(text: bytes) -> Mapping[str, Any]:
-    try:
-        return _SOURCES.validate_json(text) or {}
-    except ValidationError:
-        raise Problem(
-            422, "source in the schema's metadata must be the content of features.json, as JSON"
-        ) from None
+        return await door.desk.do(work)
 
 
 async def _of_video(

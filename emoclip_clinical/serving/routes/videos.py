@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from emoclip_clinical.serving.jobs import SecondsDone
 from emoclip_clinical.serving.json_bodies import parse_json
 from emoclip_clinical.serving.npy import read_frames
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.query_keys import each_key_once
 from emoclip_clinical.serving.schemas import (
     BINARY,
     problems,
@@ -43,7 +44,7 @@ from emoclip_clinical.serving.video_requests import (
 )
 from emoclip_clinical.serving.waiting import unless_gone
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(each_key_once)])
 
 SHOWN: tuple[type[BaseModel], ...] = (JobDescription, InlinePrompts)
 """Schemas that routes point to by name."""

@@ -17,7 +17,7 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.methods import sample_words
-from emoclip_clinical.study.report.sentences import unit
+from emoclip_clinical.study.report.sentences import repetitions, unit
 
 FOR_THE_AUTHOR = "for the author"
 Row = tuple[str, str, str, tuple[str, ...]]
@@ -126,7 +126,7 @@ def _analysis(result: ResultFolder) -> tuple[Row, ...]:
         (
             "12",
             "Analysis: splits, model, tuning, measures of performance, heterogeneity",
-            f"{cv['folds']} folds by participant, {cv['repeats']} times, nested tuning",
+            f"{cv['folds']} folds by participant, {repetitions(cv['repeats'])}, nested tuning",
             ("methods", "audit", "sensitivity"),
         ),
         ("13", "Class imbalance", "none: the outcome is a score", ("result",)),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from emoclip_clinical.regression.folds import sees_ratings
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.regression.subgroups import SMALL
 from emoclip_clinical.study.report.document import (
     Cell,
     Chance,
@@ -115,7 +117,7 @@ def quality_alone(record: Record) -> Section:
 
 
 def _against(key: str, found: Record) -> Table:
-    alone, gain = found["alone"], found["gain_r"]
+    alone, gain, skill = found["alone"], found["gain_r"], found["gain_skill"]
     rows: tuple[tuple[Cell, ...], ...] = (
         (
             "alone",
@@ -132,17 +134,25 @@ def _against(key: str, found: Record) -> Table:
             "",
         ),
         (
-            "gain from video",
+            "gain in r from video",
             Number(gain["value"]),
             Span(gain["ci_low"], gain["ci_high"]),
             Chance(found["p_gain_freedman_lane"]),
         ),
+        (
+            "gain in skill",
+            Number(skill["value"]),
+            Span(skill["ci_low"], skill["ci_high"]),
+            "",
+        ),
         ("partial r of video and rating", Number(found["partial_r"]), "", ""),
     )
     caption = (
-        "Alone: bootstrap interval, conditional on the fitted models, and permutation p. Gain: "
-        "participants and one repeat drawn at random; Freedman-Lane p, where there are 40 "
-        "participants or more for each column of confounds."
+        "Alone: bootstrap interval, conditional on the fitted models, and permutation p, ratings "
+        "swapped among all with the same visits, whatever their site. Gain: participants and one "
+        "repeat drawn at random, where there are two repeats or more and the confounds alone do "
+        "not lie below 0; Freedman-Lane p, where there are 40 participants or more for each column "
+        "of confounds."
     )
     return Table(key, ("", "r pooled", "interval", "p"), rows, caption)
 
@@ -151,10 +161,10 @@ def subgroups(record: Record) -> Section:
     """Return errors in subgroups."""
     found = record["subgroups"]
     if not found:
-        text = "The ratings have no column that makes subgroups."
+        text = "No column of the ratings makes subgroups; the warnings say why."
         return Section("subgroups", "Subgroups", (text,))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (g["variable"], g["level"], "fewer than 10", "not shown", "", "not shown", "")
+        (g["variable"], g["level"], _few(g), "not shown", "", "not shown", "")
         if g["n_subjects"] is None
         else (
             g["variable"],
@@ -170,15 +180,24 @@ def subgroups(record: Record) -> Section:
     head = ("variable", "group", "participants", "MAE", "interval", "bias", "interval")
     text = (
         f"{capitalised(difference_unit(record))}; bias is predicted less observed. Groups below 10 "
-        "are not shown."
+        "are not shown; nor is the next smallest where they would follow from the others and the "
+        "whole."
     )
     return Section("subgroups", "Subgroups", (text,), tables=(Table("subgroups", head, rows),))
 
 
+def _few(group: Record) -> str:
+    # Results of before hid small groups alone and gave no reason.
+    small = group.get("hidden_because", SMALL) == SMALL
+    return "fewer than 10" if small else "not shown"
+
+
 def sensitivity(record: Record) -> Section:
     """Return the result without a site or a participant."""
+    scheme = record["cv"]["scheme"]
+    folds = "random folds" if sees_ratings(scheme) else f"new folds of the same kind ({scheme})"
     text = (
-        "The whole pipeline again with ridge, new folds, and without one site or one participant "
+        f"The whole pipeline again with ridge, {folds}, and without one site or one participant "
         "who moves r most."
     )
     if not record["sensitivity"]:

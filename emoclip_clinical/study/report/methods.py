@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from emoclip_clinical.regression.analysis import LEAVE_ONE_OUT
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import Section, capitalised, listed, number
 from emoclip_clinical.study.report.folder import Record, ResultFolder
@@ -12,7 +13,9 @@ from emoclip_clinical.study.report.result_sections import SCHEMES
 from emoclip_clinical.study.report.sentences import (
     change_sentence,
     percent,
+    repetitions,
     scale_source,
+    site_column,
     within_folds,
 )
 
@@ -118,11 +121,12 @@ def _other_features(record: Record) -> str:
 
 def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     items = " + ".join(record["items"])
-    several = {
+    rules = {
         "mean": " Several raters of a visit were averaged.",
         "first": " Of several raters of a visit the first was taken.",
         "repeated": " Several raters of a visit were kept as repeated measures.",
-    }.get(str(settings.get("raters")), "")
+    }
+    several = rules.get(str(settings.get("raters")), "") if _has_raters(record) else ""
     missing = {
         "complete": " Scores with a missing item were left out.",
         "prorate": " Scores with few missing items were prorated from their other items.",
@@ -130,9 +134,8 @@ def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     low, high = record["settings"]["minimum"], record["settings"]["maximum"]
     span = "" if low is None or high is None else f", {low:g} to {high:g} points"
     return (
-        f"The outcome was {record['target']} ({items}{span}).{_change(record)}"
-        f"{several if _raters(record) else ''}{missing} "
-        f"The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
+        f"The outcome was {record['target']} ({items}{span}).{_change(record)}{several}"
+        f"{missing} The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
         f"participants; {record['n_excluded']} further visits were left out. Each participant "
         "counted once in fitting, tuning and every measure, however many visits."
     )
@@ -143,8 +146,9 @@ def _change(record: Record) -> str:
     return f" {sentence}" if sentence else ""
 
 
-def _raters(record: Record) -> bool:
-    return record["human_ceiling"] is not None
+def _has_raters(record: Record) -> bool:
+    """Say whether visits had several raters; results of before tell it by their ceiling alone."""
+    return bool(record["settings"].get("several_raters", record["human_ceiling"] is not None))
 
 
 def _model(record: Record) -> str:
@@ -152,7 +156,6 @@ def _model(record: Record) -> str:
     what = "segment embeddings" if info.needs_segments else "standardised features"
     names = listed(cv["confounds_removed"])
     removed = f" {names} were regressed out of the features in each training fold." if names else ""
-    sites = f", spread over the column {cv['site']}" if cv["site"] else ""
     others = record["settings"].get("learnt_with") if info.needs_segments else None
     joint = (
         f" One network learnt {listed(others)} with it, an output each; whole sets of ratings were "
@@ -162,11 +165,23 @@ def _model(record: Record) -> str:
     )
     return (
         f"Ratings were estimated by {info.title} on {what} ({info.description}) in "
-        f"{SCHEMES[cv['scheme']]} cross-validation ({cv['folds']} folds, {cv['repeats']} "
-        f"repetitions{sites}), participants never on both sides of a split. Hyper-parameters were "
-        f"chosen in {record['settings']['inner_folds']} inner folds of the training participants; "
+        f"{SCHEMES[cv['scheme']]} cross-validation ({_folds(cv)}), participants never on both "
+        "sides of a split. Hyper-parameters were chosen in "
+        f"{record['settings']['inner_folds']} inner folds of the training participants; "
         f"everything that learns from data was fitted inside the training folds.{removed}{joint}"
     )
+
+
+def _folds(cv: Record) -> str:
+    """Return the outer folds: how many, how often, and what sites have to do with them."""
+    if cv["scheme"] == "leave_one_site_out":
+        return f"{cv['folds']} folds, one for each value of the column {site_column(cv)}"
+    if cv["scheme"] in LEAVE_ONE_OUT:
+        return f"{cv['folds']} folds, one for each participant"
+    # Folds that follow the ratings are not spread over sites, whether or not these are named.
+    is_spread = cv["site"] and cv["scheme"] == "repeated_kfold"
+    sites = f", each value of the column {cv['site']} spread over the folds" if is_spread else ""
+    return f"{cv['folds']} folds, {repetitions(cv['repeats'])}{sites}"
 
 
 def _performance(record: Record) -> str:
@@ -179,9 +194,12 @@ def _performance(record: Record) -> str:
         else f"The {level} interval of the pooled correlation is a bootstrap over participants "
         "that keeps the fitted models, and is too narrow."
     )
+    site = site_column(record["cv"])
+    within = f" and the same value of the column {site}" if site else ""
     test = (
         f" Significance is one-sided from {r['n_permutations']} permutations of whole rating "
-        "vectors among participants with the same visits, the whole pipeline with its tuning "
+        f"vectors among participants with the same visits{within}, the whole pipeline with its "
+        "tuning "
         f"rerun each time ({r['n_exchangeable']} participants could be permuted); p values were "
         "adjusted over the targets of the protocol (Benjamini and Hochberg)."
         if r["n_permutations"]
@@ -244,6 +262,8 @@ def _references(record: Record, *, from_extract: bool) -> tuple[str, ...]:
 
 def sample_words(record: Record) -> str:
     """Return the size of the sample beside what the learning curve suggests."""
-    suggested = record["learning_curve"]["suggested_subjects"]
-    more = "suggests no number" if suggested is None else f"suggests about {number(suggested, 0)}"
+    found = record["learning_curve"]
+    suggested = found["suggested_subjects"]
+    about = "no more than" if found.get("suggested_is_upper_bound") else "about"
+    more = "suggests no number" if suggested is None else f"suggests {about} {number(suggested, 0)}"
     return f"{record['n_subjects']} participants; the learning curve {more}"

@@ -28,6 +28,7 @@ def visits(record: Record) -> Section | None:
     for key, title in (
         ("between", "between participants, r"),
         ("within", "within participants, r"),
+        ("within_adjusted", "within participants, less the means of visits, r"),
     ):
         part = found[key]
         if part is not None:
@@ -44,8 +45,11 @@ def visits(record: Record) -> Section | None:
         rows.append(("change, first to last visit, r", Number(change["r"]), interval, ""))
         rows.append((f"change, MAE in {difference_unit(record)}", Number(change["mae"]), "", ""))
     text = (
-        f"{found['n_repeated']} of {found['n_subjects']} participants have several visits. Mixed "
-        "model: rating on prediction with a random intercept; two-sided p."
+        f"{found['n_repeated']} of {found['n_subjects']} participants have several visits. Where "
+        "all improve, whatever else changes from visit to visit goes with it: the means of visits "
+        "are taken out before a p within participants, and the mixed model has an effect of each "
+        "visit beside the prediction and a random intercept. Two-sided p; the interval of change "
+        "resamples participants, keeps the fitted models and is too narrow."
     )
     tables = (Table("visits", ("", "value", "interval", "p"), tuple(rows)),) if rows else ()
     return Section("visits", "Repeated visits", (text,), tables=tables)
@@ -93,17 +97,24 @@ def curve(record: Record) -> Section | None:
         )
         for p in found["points"]
     )
-    suggested = found["suggested_subjects"]
-    more = (
-        "It suggests no sample size; the warnings say why."
-        if suggested is None
-        else f"It suggests about {suggested} participants: then the RMSE would lie within 5 % of "
-        f"its limit, {number(found['limit_rmse'])} {difference_unit(record)}."
-    )
-    text = f"Ridge on random parts of the participants. {more}"
+    text = f"Ridge on random parts of the participants, in random folds. {_suggestion(record)}"
     head = ("participants", "r pooled", "its spread", "RMSE", "skill")
     tables = (Table("learning_curve", head, rows),)
     return Section("curve", "Learning curve", (text,), (curve_picture(record),), tables)
+
+
+def _suggestion(record: Record) -> str:
+    found = record["learning_curve"]
+    suggested = found["suggested_subjects"]
+    if suggested is None:
+        return "It suggests no sample size; the warnings say why."
+    limit = f"within 5 % of its limit, {number(found['limit_rmse'])} {difference_unit(record)}"
+    if found.get("suggested_is_upper_bound"):
+        return (
+            f"It suggests no more than {suggested} participants, the fewest it was measured with: "
+            f"with these the RMSE would already lie {limit}."
+        )
+    return f"It suggests about {suggested} participants: then the RMSE would lie {limit}."
 
 
 def audit(record: Record) -> Section:

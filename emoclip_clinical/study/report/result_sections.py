@@ -19,6 +19,8 @@ from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.sentences import (
     difference_unit,
     percent,
+    repetitions,
+    site_column,
     unit,
     within_folds,
 )
@@ -102,9 +104,10 @@ def result(record: Record) -> Section:
 
 def _correlations(record: Record) -> tuple[tuple[Cell, ...], ...]:
     r, baseline = record["pearson_r"], record["settings"]
+    within_sites = " within sites" if site_column(record["cv"]) else ""
     tested = (
         f"of the pooled r; {r['n_permutations']} permutations of {r['n_exchangeable']} "
-        "participants' ratings, the whole pipeline rerun"
+        f"participants' ratings{within_sites}, the whole pipeline rerun"
         if r["n_permutations"]
         else "not computed; the warnings say why"
     )
@@ -185,9 +188,9 @@ def _method(record: Record) -> str:
     removed = f", {names} removed" if names else ""
     return (
         f"{capitalised(info.title)} on {what}{removed}; {SCHEMES[cv['scheme']]}, "
-        f"{cv['folds']} folds, {cv['repeats']} times; no participant stands on both sides of a "
-        "split. Intervals of the errors resample participants and keep the fitted models: they "
-        "are narrower than the uncertainty of the method."
+        f"{cv['folds']} folds, {repetitions(cv['repeats'])}; no participant stands on both sides "
+        "of a split. Intervals of the errors resample participants and keep the fitted models: "
+        "they are narrower than the uncertainty of the method."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emoclip_clinical.regression import change
+from emoclip_clinical.regression.covariate_columns import SITE
 from emoclip_clinical.regression.scales import Scale, scales
 from emoclip_clinical.study.report.document import number, p_phrase, span
 from emoclip_clinical.study.report.folder import Record
@@ -35,6 +36,20 @@ def headline_r(record: Record) -> float | None:
 def within_folds(record: Record) -> bool:
     """Say whether the interval is of the mean r within folds."""
     return bool(record["pearson_r"]["ci_of"] == "fold_mean")
+
+
+def site_column(cv: Record) -> str | None:
+    """Return the column of sites within which ratings were permuted; None where there is none."""
+    return cv["site"] or (SITE if cv["scheme"] == "leave_one_site_out" else None)
+
+
+def repetitions(count: int) -> str:
+    """Say how often folds were drawn.
+
+    >>> repetitions(1), repetitions(10)
+    ('1 repetition', '10 repetitions')
+    """
+    return "1 repetition" if count == 1 else f"{count} repetitions"
 
 
 def percent(confidence: float) -> str:

@@ -248,6 +248,83 @@ def test_the_methods_can_be_pasted(made: Document, record: dict) -> None:
         assert author in references
 
 
+WITHIN = "participants with the same visits and the same value of the column site, the whole"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "site", "repeats", "said", "permuted"),
+    [
+        ("repeated_kfold", "site", 2,
+         "(5 folds, 2 repetitions, each value of the column site spread over the folds)", WITHIN),
+        ("repeated_kfold", None, 1, "(5 folds, 1 repetition)", "with the same visits, the whole"),
+        ("balanced_kfold", "site", 2, "(5 folds, 2 repetitions)", WITHIN),
+        ("leave_one_site_out", "site", 1,
+         "(5 folds, one for each value of the column site)", WITHIN),
+        ("leave_one_site_out", None, 1,
+         "(5 folds, one for each value of the column site)", WITHIN),
+        ("leave_one_subject_out", "site", 1, "(5 folds, one for each participant)", WITHIN),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_say_what_sites_were_for(
+    change: Callable[..., Path],
+    scheme: str,
+    site: str | None,
+    repeats: int,
+    said: str,
+    permuted: str,
+) -> None:
+    folder = change("metrics.json", cv__scheme=scheme, cv__site=site, cv__repeats=repeats)
+    made = document(read_result(folder))
+    text = " ".join(next(s for s in made.sections if s.key == "methods").text)
+    assert said in text
+    assert permuted in text
+    assert "1 repetitions" not in render_report(read_result(folder))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_tell_of_raters_without_a_ceiling(change: Callable[..., Path]) -> None:
+    folder = change("metrics.json", human_ceiling=None)
+    text = render_report(read_result(folder))
+    assert "Several raters of a visit were averaged" in text
+    folder = change("metrics.json", settings__several_raters=False)
+    assert "Several raters" not in render_report(read_result(folder))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_group_hidden_beside_a_small_one_is_not_called_small(
+    change: Callable[..., Path], record: dict
+) -> None:
+    nothing = {"n_subjects": None, "mae": None, "bias": None}
+    template = record["subgroups"][0] | nothing | {"variable": "ward"}
+    groups = [
+        template | {"level": "a", "hidden_because": "fewer than 10 subjects"},
+        template | {"level": "b", "hidden_because": "hidden, so that ..."},
+    ]
+    made = document(read_result(change("metrics.json", subgroups=groups)))
+    rows = next(t for t in made.tables if t.key == "subgroups").rows
+    assert [row[2] for row in rows] == ["fewer than 10", "not shown"]
+
+
+@pytest.mark.parametrize(("is_bound", "said"), [(True, "no more than 48"), (False, "about 48")])
+@pytest.mark.usefixtures("no_pictures")
+def test_a_bound_of_the_sample_size_is_called_one(
+    change: Callable[..., Path], is_bound: bool, said: str
+) -> None:
+    folder = change(
+        "metrics.json",
+        learning_curve__suggested_subjects=48,
+        learning_curve__suggested_is_upper_bound=is_bound,
+    )
+    made = document(read_result(folder))
+    curve = next(s for s in made.sections if s.key == "curve")
+    assert f"It suggests {said} participants" in curve.text[0]
+    tables = {table.key: table for table in made.tables}
+    hints = [str(row[1]) for key in ("tripod", "probast") for row in tables[key].rows]
+    hints += [str(row[2]) for row in tables["tripod"].rows]
+    assert sum(f"curve suggests {said}" in hint for hint in hints) == 2
+
+
 def test_published_figures_stand_beside_ours(made: Document, record: dict) -> None:
     rows = next(t for t in made.tables if t.key == "published").rows
     assert [cell.value for cell in rows[0][1:3]] == [0.85, record["pearson_r"]["pooled"]]
@@ -319,7 +396,7 @@ def test_a_result_without_extras_has_no_empty_sections(change: Callable[..., Pat
     made = document(read_result(folder))
     gone = {"ceiling", "visits", "importance", "coefficients", "moments"}
     assert not gone & {s.key for s in made.sections}
-    assert "The ratings have no column that makes subgroups." in render_report(read_result(folder))
+    assert "No column of the ratings makes subgroups" in render_report(read_result(folder))
 
 
 def _checklists(folder: Path) -> str:
