@@ -261,9 +261,25 @@ def _references(record: Record, *, from_extract: bool) -> tuple[str, ...]:
 
 
 def sample_words(record: Record) -> str:
-    """Return the size of the sample beside what the learning curve suggests."""
-    found = record["learning_curve"]
+    """Return the size of the sample, what the learning curve hints at, and Riley's number."""
+    found, riley = record["learning_curve"], record.get("sample_size")
     suggested = found["suggested_subjects"]
     about = "no more than" if found.get("suggested_is_upper_bound") else "about"
-    more = "suggests no number" if suggested is None else f"suggests {about} {number(suggested, 0)}"
-    return f"{record['n_subjects']} participants; the learning curve {more}"
+    curve = (
+        "the learning curve suggests no number"
+        if suggested is None
+        else f"the learning curve suggests {about} {number(suggested, 0)}, a rough extrapolation "
+        "that settles no sample size"
+    )
+    size = f"{record['n_subjects']} participants; {curve}"
+    if "sample_size" not in record:  # a result of before
+        return size
+    if riley is None:
+        return (
+            f"{size}; Riley's criteria have no number here (they need an R² above 0 and three "
+            "features of a visit or more)"
+        )
+    return (
+        f"{size}; Riley's criteria ask for {riley['riley_subjects']} to develop a model of "
+        f"{riley['features']} features at the R² found here, {number(riley['r_squared'])}"
+    )

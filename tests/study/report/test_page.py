@@ -451,3 +451,16 @@ def test_a_change_in_per_cent_is_not_reported_in_scale_points(tmp_path: Path) ->
     assert "Above 0 is an improvement" in shown
     assert "Unit of the target: per cent" in pages["model_card.md"]
     assert "mean absolute error, percentage points" in pages["model_card.md"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_learning_curve_is_no_answer_to_sample_size(change: Callable[..., Path]) -> None:
+    curve = {"learning_curve__suggested_subjects": 12}
+    riley = {"features": 4, "r_squared": 0.25, "riley_subjects": 238}
+    said = _checklists(change("metrics.json", sample_size=riley, **curve))
+    assert said.count("suggests about 12, a rough extrapolation that settles no sample size") == 2
+    assert (
+        said.count("Riley's criteria ask for 238 to develop a model of 4 features at the R²") == 2
+    )
+    said = _checklists(change("metrics.json", sample_size=None, **curve))
+    assert said.count("Riley's criteria have no number here") == 2
