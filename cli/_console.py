@@ -33,8 +33,9 @@ BAD_INPUT, PARTLY_DONE, INTERRUPTED = 2, 3, 130
 _MOST_FINISHED_BARS = 6
 _SECONDS_BETWEEN_LINES = 10.0
 
-console = Console()
-messages = Console(stderr=True)
+# Names of targets, columns and people may hold [brackets] and :colons:, which rich would obey.
+console = Console(markup=False, emoji=False)
+messages = Console(stderr=True, markup=False, emoji=False)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,8 +47,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except InputError as error:
             for fault in error.faults:
-                messages.print(f"error: {fault}", style="red", markup=False, highlight=False,
-                               soft_wrap=True)  # fmt: skip
+                messages.print(f"error: {fault}", style="red", highlight=False, soft_wrap=True)
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt as ended:
             # Its own words are those of who knows better what becomes of the work.
@@ -62,14 +62,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def say(text: str) -> None:
     """Print a line about the work to stderr."""
-    messages.print(text, markup=False, highlight=False, soft_wrap=True)
+    messages.print(text, highlight=False, soft_wrap=True)
 
 
 def warn(warnings: Sequence[str]) -> None:
     """Print warnings to stderr, one a line."""
     for text in warnings:
-        messages.print(f"warning: {text}", style="yellow", markup=False, highlight=False,
-                       soft_wrap=True)  # fmt: skip
+        messages.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def is_a_helper() -> bool:
@@ -84,7 +83,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         yield _PlainLines()
         return
     bars = Progress(
-        TextColumn("{task.description:<16}"),
+        TextColumn("{task.description:<16}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         _SpeedColumn(),

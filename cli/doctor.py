@@ -11,6 +11,7 @@ from ._console import console, guarded
 def command() -> None:
     """Say what this machine has: torch, GPU, decoders, face network, weights."""
     from rich.table import Table
+    from rich.text import Text
 
     from emoclip_clinical.study.machine import examine_machine
 
@@ -20,8 +21,9 @@ def command() -> None:
         table.add_column(name)
     styles = {"ok": "green", "absent": "yellow", "broken": "red"}
     for finding in findings:
-        style = styles[finding.status]
-        table.add_row(finding.name, f"[{style}]{finding.status}[/{style}]", finding.detail)
+        table.add_row(
+            finding.name, Text(finding.status, style=styles[finding.status]), finding.detail
+        )
     console.print(table)
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)

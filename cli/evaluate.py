@@ -126,9 +126,13 @@ def _print(record: Any) -> None:
 
 
 def _add_variant(table: Any, variant: Any, published: Any) -> None:
+    from rich.text import Text
+
     people = f" of {variant['n_people']} people" if variant["n_people"] else ""
     folds = f", {len(variant['folds'])} folds pooled" if len(variant["folds"]) > 1 else ""
-    table.add_row(f"[bold]{variant['variant']}[/bold]: {variant['n_clips']} clips{people}{folds}")
+    title = Text(str(variant["variant"]), style="bold")
+    title.append(f": {variant['n_clips']} clips{people}{folds}", style="not bold")
+    table.add_row(title)
     names = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1", "macro_auc": "macro AUC",
              "component_auc": "component AUC"}  # fmt: skip
     for key, figure in variant["pooled"].items():

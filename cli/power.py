@@ -83,9 +83,11 @@ def _print(size: SampleSize, simulated: SimulatedPower | None) -> None:
     table.add_column("subjects", justify="right")
     table.add_column("so that")
     for criterion in size.criteria:
-        asked = "none" if criterion.subjects is None else str(criterion.subjects)
+        asked = "not known" if criterion.subjects is None else str(criterion.subjects)
         table.add_row(criterion.name, asked, criterion.why)
-    table.add_row("all", str(size.subjects), "every criterion holds")
+    left = " and ".join(c.name for c in size.criteria if c.subjects is None)
+    but = f" but {left}" if left else ""
+    table.add_row(f"all{but}", str(size.subjects), f"every criterion{but} holds")
     console.print(table)
     if simulated is None:
         return

@@ -37,6 +37,8 @@ def command(
     """Estimate ratings of new interviews, with an interval and an out-of-range flag.
 
     Refuses features that were made with another model, prompt set or settings.
+
+    The level of the interval was settled by regress (regression.prediction_level, 0.9).
     """
     from emoclip_clinical.study.predict import prediction_record, run_predict
     from emoclip_clinical.study.protocol import open_study
@@ -68,7 +70,7 @@ def _print(made: Predictions) -> None:
         table.add_row(
             str(row["participant_id"]),
             str(row["session_id"]),
-            f"{row['predicted']:.1f}",
+            "none" if math.isnan(row["predicted"]) else f"{row['predicted']:.1f}",
             f"{row['low']:.1f} to {row['high']:.1f}" if bounded else "none",
             "out" if row["out_of_range"] else "in",
         )

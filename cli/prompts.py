@@ -56,15 +56,14 @@ def _print_list(sets: tuple[PromptSet, ...]) -> None:
 
 
 def _print(prompts: PromptSet) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     console.print(prompts.name, style="bold", highlight=False)
     details = (prompts.language, prompts.author, prompts.date)
-    console.print(", ".join(filter(None, details)), markup=False, highlight=False)
+    console.print(", ".join(filter(None, details)), highlight=False)
     classes = Table("class", "sentences")
     for name, sentences in prompts.classes.items():
-        classes.add_row(name, escape("\n".join(sentences)))
+        classes.add_row(name, "\n".join(sentences))
     console.print(classes)
     if prompts.compounds:
         compounds = Table("compound", "mean of")

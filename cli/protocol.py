@@ -37,8 +37,8 @@ def list_protocols() -> None:
     from emoclip_clinical.study.shipped import protocol_summaries
 
     for name, summary in protocol_summaries():
-        console.print(f"[bold]{name}[/bold]  ", end="")
-        console.print(summary, markup=False, highlight=False)
+        console.print(f"{name}  ", style="bold", end="")
+        console.print(summary, highlight=False)
 
 
 @app.command("show")
@@ -217,7 +217,7 @@ def verify(
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
         for text in (*found.changes, *(found.numbers or ())):
-            console.print(f"differs: {text}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"differs: {text}", highlight=False, soft_wrap=True)
         if found.numbers == ():
             how = "to the last digit" if found.exact else "within the tolerance of other versions"
             console.print(f"made again: predictions and metrics agree {how}")
@@ -255,7 +255,7 @@ def diff(
     }
     for title, texts in parts.items():
         for text in texts:
-            console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
     if found.figures:
         from rich.table import Table
 

@@ -5,15 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from ._console import console, guarded, progress_bars, say, warn
-from ._options import JsonOption, SeedOption, SetOption, StudyOption, given
+from ._options import JsonOption, SeedOption, StudyOption, given
 
 if TYPE_CHECKING:
     from emoclip_clinical.study.regress import TargetResult
+
+
+class Shown(TyperCommand):
+    """The command as its help shows it: with the defaults of the settings behind its options."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        # Only here, since no other command's help waits for the settings to be loaded.
+        from emoclip_clinical.regression.config import RegressionConfig
+
+        for option in self.params:
+            field = RegressionConfig.model_fields.get(option.name or "")
+            if field is None or not isinstance(option, TyperOption):
+                continue
+            if isinstance(field.default, str) or type(field.default) is int:
+                option.show_default = str(field.default)
+        super().format_help(ctx, formatter)
 
 
 @guarded
@@ -74,12 +92,24 @@ def command(
         int | None, typer.Option("--bootstrap", help="Of the interval; 0 leaves it out.")
     ] = None,
     seed: SeedOption = None,
-    set_: SetOption = [],  # noqa: B006
+    set_: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            help="Override a key of the protocol: section.key=value; of several raters "
+            "(regression.raters=mean, first or repeated), missing items "
+            "(regression.missing_items=complete or prorate), missing features "
+            "(regression.impute=none or median), and all others. Repeatable.",
+            metavar="KEY=VALUE",
+        ),
+    ] = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
     """Estimate ratings from features, with subjects never on both sides of a split.
 
     Writes predictions, folds, metrics and a report for each target.
+
+    The protocol decides what options leave open; defaults in brackets are those without one.
     """
     from emoclip_clinical.study.protocol import open_study
     from emoclip_clinical.study.regress import run_regress
@@ -136,6 +166,8 @@ def _print(results: Sequence[TargetResult]) -> None:
     from rich import box
     from rich.table import Table
 
+    from emoclip_clinical.regression.change import difference_unit, unit_of
+
     # "mean" is the MAE of a model that knows nothing but the training subjects' mean rating.
     table = Table(title="Out-of-fold estimates", title_justify="left", box=box.SIMPLE_HEAD,
                   padding=(0, 1, 0, 0))  # fmt: skip
@@ -159,7 +191,11 @@ def _print(results: Sequence[TargetResult]) -> None:
         )
     console.print(table)
     say(which_r({result.estimate.interval_of for result in results}))
-    say("MAE in scale points; mean: the same of a model that gives everyone the mean rating.")
+    units = {difference_unit(unit_of(r.estimate.design.target)) for r in results}
+    say(
+        f"MAE in {' or '.join(sorted(units, reverse=True))}; mean: the same of a model that gives "
+        "everyone the mean rating."
+    )
 
 
 def which_r(kinds: set[str]) -> str:

@@ -112,8 +112,9 @@ class Estimates:
     target : str
         What is estimated.
     table : DataFrame
-        A row a visit, with the columns of ``predict``: ``predicted, low, high, level,
-        out_of_range, distance, ...``; a video has no ``participant_id`` and ``session_id``.
+        A row a visit, with the columns of ``predict``: ``predicted, predicted_unclipped, low,
+        high, level, status, reason, out_of_range, distance, ...``; a video has no
+        ``participant_id`` and ``session_id``.
     excluded : DataFrame
         ``participant_id, session_id, reason`` of visits without an estimate.
     warnings : tuple of str

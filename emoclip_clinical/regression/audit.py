@@ -10,6 +10,11 @@ from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.folds import inner_folds
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 
+CHOSEN_ELSEWHERE = "not known: made elsewhere; for the author to say"
+"""What can be said of how features came about that ``extract`` did not make."""
+CHOSEN_BY_NAME = "not known: columns chosen by name (feature_columns); for the author to say"
+"""What can be said of how columns were chosen that the settings name."""
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -30,7 +35,7 @@ class Audit:
     dropped : int
         Subjects left out of a training set to balance it, over all splits.
     fitted : tuple of (str, str)
-        Each step, and the rows that it was fitted to.
+        Each step, and the rows that it was fitted to, or why that is not known.
     """
 
     n_outer: int
@@ -98,8 +103,15 @@ def _fitted(made: Estimate) -> tuple[tuple[str, str], ...]:
         ("choice of hyper-parameters", f"{training}, {tuned}"),
         (info.title, training),
         ("folds", _who_decides(made)),
-        ("choice and pooling of the feature columns", "no rating: fixed beforehand"),
+        ("choice and pooling of the feature columns", _columns(made)),
     )
+
+
+def _columns(made: Estimate) -> str:
+    # Whoever made a table elsewhere, or named its columns, may have looked at the ratings first.
+    if not made.design.source:
+        return CHOSEN_ELSEWHERE
+    return CHOSEN_BY_NAME if made.config.feature_columns else "no rating: fixed beforehand"
 
 
 def _who_decides(made: Estimate) -> str:

@@ -16,6 +16,18 @@ import pandas as pd
 from emoclip_clinical.records import InputError
 
 BASELINE = "ses-baseline"
+SCALE_POINTS, PER_CENT = "scale points", "per cent"
+"""Units of targets."""
+
+
+def unit_of(target: str) -> str:
+    """Return the unit of a target by its name: `SCALE_POINTS` or `PER_CENT`."""
+    return PER_CENT if target.startswith("percent_change(") else SCALE_POINTS
+
+
+def difference_unit(unit: str) -> str:
+    """Return the unit of errors, differences and slopes of what has the unit `unit`."""
+    return "percentage points" if unit == PER_CENT else unit
 
 
 def percent_change(first: np.ndarray, now: np.ndarray, *, floor: float) -> np.ndarray:

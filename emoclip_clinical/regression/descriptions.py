@@ -9,15 +9,19 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.analysis import Estimate
+from emoclip_clinical.regression.change import unit_of
 from emoclip_clinical.regression.metrics import (
     fold_correlations,
     is_constant,
     pearson_r,
     spearman_r,
 )
+from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.regression.power import SampleSizeQuestion, riley_sample_size
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS, quality_of_visits
 
 CALIBRATION_GROUPS = 4
@@ -41,8 +45,8 @@ def description_record(made: Estimate, quality: pd.DataFrame | None = None) -> R
     -------
     dict
         ``settings``, ``flow``, ``losses``, ``observed``, ``predicted``, ``prediction_band``,
-        ``null``, ``repeats``, ``calibration_groups``, ``coefficients`` and ``recordings``; what is
-        not defined is None.
+        ``null``, ``repeats``, ``calibration_groups``, ``coefficients``, ``sample_size`` and
+        ``recordings``; what is not defined is None.
     """
     return {
         "settings": _settings(made),
@@ -55,6 +59,7 @@ def description_record(made: Estimate, quality: pd.DataFrame | None = None) -> R
         "repeats": _repeats(made),
         "calibration_groups": _calibration_groups(made),
         "coefficients": _coefficients(made.coefficients),
+        "sample_size": _sample_size(made),
         "recordings": None if quality is None else _recordings(made, quality),
     }
 
@@ -62,6 +67,7 @@ def description_record(made: Estimate, quality: pd.DataFrame | None = None) -> R
 def _settings(made: Estimate) -> Record:
     design, config = made.design, made.config
     return {
+        "unit": unit_of(design.target),
         "minimum": design.minimum,
         "maximum": design.maximum,
         "n_features": len(design.feature_names),
@@ -72,6 +78,26 @@ def _settings(made: Estimate) -> Record:
         "confidence": config.confidence,
         "seed": made.seed,
     }
+
+
+def _sample_size(made: Estimate) -> Record | None:
+    """Return the participants that Riley's criteria ask for at the R² that was found.
+
+    None where they say nothing: the skill is not above 0, there are fewer than three features, or
+    the model sees segments.
+    """
+    skill = made.metrics.skill
+    if skill is None or CATALOGUE[made.config.model].needs_segments:
+        return None
+    asked: Record = {"predictors": len(made.design.feature_names), "r_squared": skill}
+    mean = float(np.average(made.design.y, weights=made.design.weights))
+    if mean > 0:  # the criterion of the mean is a share of it
+        asked |= {"mean": mean, "sd": _spread(made.design.y, made.design.weights)["sd"]}
+    try:
+        size = riley_sample_size(SampleSizeQuestion.model_validate(asked))
+    except (ValidationError, InputError):
+        return None
+    return {"features": asked["predictors"], "r_squared": skill, "riley_subjects": size.subjects}
 
 
 def _losses(excluded: pd.DataFrame) -> list[Record]:

@@ -23,7 +23,11 @@ from emoclip_clinical.tables import read_table, scan_table
 
 
 def read_feature_files(
-    path: Path, *, columns: Sequence[str], amend: Amend | None = None
+    path: Path,
+    *,
+    columns: Sequence[str],
+    needed: Sequence[str] = (),
+    amend: Amend | None = None,
 ) -> tuple[FeatureTable, str]:
     """Read the chosen columns of a features folder or table, whatever is missing in them.
 
@@ -33,6 +37,8 @@ def read_feature_files(
         A folder that ``extract`` wrote, its embeddings, or any table.
     columns : sequence of str
         Patterns; empty means all.
+    needed : sequence of str
+        Columns that a table must have, with numbers alone; each cell that is none is told.
     amend : callable, optional
         For a folder; see `Amend`.
 
@@ -54,12 +60,15 @@ def read_feature_files(
         return _read_folder(path, columns=columns, amend=amend)
     if path.name == EMBEDDINGS:
         return _read_embeddings(path, columns=columns)
-    return _read_any_table(path, columns=columns)
+    return _read_any_table(path, columns=columns, needed=needed)
 
 
-def _read_any_table(path: Path, *, columns: Sequence[str]) -> tuple[FeatureTable, str]:
+def _read_any_table(
+    path: Path, *, columns: Sequence[str], needed: Sequence[str]
+) -> tuple[FeatureTable, str]:
     table, faults = scan_table(path)
-    return visit_features(table, columns=columns, faults=faults, name=path.name), path.name
+    made = visit_features(table, columns=columns, needed=needed, faults=faults, name=path.name)
+    return made, path.name
 
 
 def _read_folder(

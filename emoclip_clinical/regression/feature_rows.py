@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,12 +13,14 @@ import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError
 from emoclip_clinical.regression.keyed import key_table
-from emoclip_clinical.tables import Table
+from emoclip_clinical.tables import Table, limit_faults
 
 TABLE = "interviews.parquet"
 SETTINGS = "features.json"
 EMBEDDINGS = "embeddings.parquet"
 EMBEDDING = "embedding"
+CELLS_SHOWN = 3
+"""Cells of one column that are no numbers and are named before the rest is only counted."""
 
 Amend = Callable[[pd.DataFrame], pd.DataFrame]
 """Changes the rows of ``interviews.parquet`` before the recordings of a visit are averaged."""
@@ -27,6 +30,7 @@ def visit_features(
     table: Table | None,
     *,
     columns: Sequence[str] = (),
+    needed: Sequence[str] = (),
     faults: Sequence[str] = (),
     source: Mapping[str, object] | None = None,
     name: str = "features",
@@ -39,6 +43,8 @@ def visit_features(
         With a column ``participant_id``; None where it could not be read, for `faults`.
     columns : sequence of str
         Patterns; empty means all.
+    needed : sequence of str
+        Columns that must be there and hold numbers alone.
     faults : sequence of str
         What is known to be wrong with it.
     source : mapping, optional
@@ -63,6 +69,9 @@ def visit_features(
     chosen = _chosen(candidates, columns, file=name)
     frame = keyed.table.frame
     text = [c for c in chosen if not _is_number_column(keyed.table, c)]
+    lacking = _lacking(keyed.table, needed, chosen=chosen, text=text)
+    if lacking:
+        raise InputError(lacking)
     warnings = [f"feature columns left out because they hold text: {', '.join(text)}"]
     values = frame[[c for c in chosen if c not in text]].astype(np.float64)
     nobody = excluded_visits(keyed.keys[:0], [])
@@ -199,6 +208,37 @@ def _without_inputs(settings: Mapping[str, object]) -> dict[str, object]:
 
 def _is_number_column(table: Table, column: str) -> bool:
     return table.is_numeric(column) or bool(table.frame[column].isna().all())
+
+
+def _lacking(
+    table: Table, needed: Sequence[str], *, chosen: Sequence[str], text: Sequence[str]
+) -> list[str]:
+    """Return a fault for each needed column that is not there, and each cell that is no number."""
+    there, texts = set(chosen), set(text)
+    absent = [
+        f"{table.name}: there is no numeric feature column {n!r}" for n in needed if n not in there
+    ]
+    cells = [fault for n in needed if n in texts for fault in _cell_faults(table, n)]
+    return [*limit_faults(absent), *limit_faults(cells)]
+
+
+def _cell_faults(table: Table, column: str) -> list[str]:
+    cells = [(i, c) for i, c in enumerate(table.frame[column].tolist()) if c is not None]
+    wrong = [(i, c) for i, c in cells if not _is_number(str(c))] or cells
+    faults = [
+        f"feature {column} must be a number, got {c!r} ({table.place(i)})"
+        for i, c in wrong[:CELLS_SHOWN]
+    ]
+    more = len(wrong) - CELLS_SHOWN
+    return faults if more <= 0 else [*faults, f"... and {more} more in {column}"]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        # Python reads other scripts' digits and underscores, too; the reader of tables does not.
+        return cell.isascii() and "_" not in cell and math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _chosen(candidates: list[str], patterns: Sequence[str], *, file: str) -> list[str]:

@@ -83,7 +83,7 @@ def read_same_features(
     InputError
         Naming every column that is missing or not numeric.
     """
-    table, name = read_feature_files(Path(path), columns=(), amend=amend)
+    table, name = read_feature_files(Path(path), columns=(), needed=names, amend=amend)
     return same_features(table, names=names, impute=impute, file=name)
 
 

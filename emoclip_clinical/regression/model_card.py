@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from emoclip_clinical.regression.change import difference_unit, unit_of
 from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.regression.estimator_files import NOTICE
 
@@ -27,7 +28,7 @@ def model_card(estimator: FinalEstimator, metrics: Mapping[str, object]) -> str:
         f"**{NOTICE}**",
         "",
         *_what(estimator),
-        *_performance(metrics),
+        *_performance(metrics, unit=unit_of(estimator.target)),
         *_intervals(estimator),
         *_limits(estimator, metrics),
     ]
@@ -45,6 +46,7 @@ def _what(estimator: FinalEstimator) -> list[str]:
         "## What it estimates",
         "",
         f"- Target: {estimator.target} (items: {', '.join(estimator.items)})",
+        f"- Unit of the target: {unit_of(estimator.target)}",
         f"- Range of the target: {', '.join(known) or 'not known'}",
         f"- Model: {estimator.kind}, {_settings(estimator)}",
         f"- Features: {len(estimator.feature_names)} columns; missing values: "
@@ -73,7 +75,7 @@ def _origin(source: Mapping[str, object]) -> list[str]:
     return [*lines, f"- Settings of the features: {source.get('settings_hash')}"]
 
 
-def _performance(metrics: Mapping[str, object]) -> list[str]:
+def _performance(metrics: Mapping[str, object], *, unit: str) -> list[str]:
     r, cv, base = (_section(metrics, name) for name in ("pearson_r", "cv", "baseline"))
     rows = [
         ("Pearson r within folds", _number(r.get("fold_mean"))),
@@ -83,7 +85,7 @@ def _performance(metrics: Mapping[str, object]) -> list[str]:
             f"{_number(r.get('ci_low'))} to {_number(r.get('ci_high'))}",
         ),
         ("permutation p of the pooled r (one-sided)", _number(r.get("p_permutation"))),
-        ("mean absolute error, scale points", _number(metrics.get("mae"))),
+        (f"mean absolute error, {difference_unit(unit)}", _number(metrics.get("mae"))),
         ("the same for the training mean alone", _number(base.get("mae"))),
         ("skill over the training mean", _number(metrics.get("skill"))),
         ("concordance correlation (CCC)", _number(metrics.get("ccc"))),

@@ -68,7 +68,8 @@ class SampleSize:
     ----------
     criteria : tuple of Criterion
     subjects : int
-        The largest number that a criterion asks for.
+        The largest number that a criterion asks for; one of which too little is known to ask is
+        left out, and stands in `warnings`.
     warnings : tuple of str
     """
 

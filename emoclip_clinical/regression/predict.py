@@ -20,6 +20,11 @@ NOT_COMPARED = frozenset(
 ``precision_check`` is measured on each cohort's own frames; ``model.precision`` is what came of it.
 """
 
+OUTSIDE_SCALE = "outside_scale"
+"""Status of a visit whose whole interval lies outside the target's range."""
+NOT_COMPUTED = "not_computed"
+"""Status of a visit whose features are too large to compute with."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -30,10 +35,13 @@ class Predictions:
     target : str
         What is estimated.
     table : DataFrame
-        A row a visit: ``participant_id, session_id, predicted, low, high, level, out_of_range,
-        distance, distance_limit, farthest_feature, farthest_sd, n_imputed, in_training``.
-        `predicted`, `low` and `high` are in scale points; the interval is cut to the scale's range;
-        an end without a bound is NaN, and `warnings` says so.
+        A row a visit: ``participant_id, session_id, predicted, predicted_unclipped, low, high,
+        level, status, reason, out_of_range, distance, distance_limit, farthest_feature,
+        farthest_sd, n_imputed, in_training``.
+        `predicted`, `low` and `high` are in the target's unit and cut to its range;
+        `predicted_unclipped` is what the model said. An end without a bound is NaN, and `warnings`
+        says so. `status` is ``ok``, or `OUTSIDE_SCALE` or `NOT_COMPUTED` with its `reason`: there
+        `predicted`, `low` and `high` are NaN.
     excluded : DataFrame
         ``participant_id, session_id, reason``.
     warnings : tuple of str
@@ -200,19 +208,40 @@ def _short(value: object) -> str:
 
 def _estimates(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
     folds = np.stack([model.predict(X) for model in estimator.fold_models])
+    said = estimator.model.predict(X)
     low, high = estimator.calibration.interval(folds, level=estimator.level)
     least = -np.inf if estimator.minimum is None else estimator.minimum
     most = np.inf if estimator.maximum is None else estimator.maximum
-    ends = np.clip([low, high], least, most)
-    ends[~np.isfinite(ends)] = np.nan
+    # Comparisons with NaN are false; -inf below and inf above are no bound, the other way overflow.
+    computed = np.isfinite(said) & (low < np.inf) & (high > -np.inf)
+    outside = computed & ((low > most) | (high < least))
+    status = np.where(computed, np.where(outside, OUTSIDE_SCALE, "ok"), NOT_COMPUTED)
+    # Cut to the range, such an interval would be a point that the model does not stand for.
+    cut = np.where(status == "ok", np.clip([said, low, high], least, most), np.nan)
+    cut[~np.isfinite(cut)] = np.nan
     return pd.DataFrame(
         {
-            "predicted": estimator.model.predict(X),
-            "low": ends[0],
-            "high": ends[1],
+            "predicted": cut[0],
+            "predicted_unclipped": np.where(np.isfinite(said), said, np.nan),
+            "low": cut[1],
+            "high": cut[2],
             "level": estimator.level,
+            "status": status.astype(object),
+            "reason": [
+                _reason(str(s), *ends, least=least, most=most)
+                for s, *ends in zip(status, low, high, strict=True)
+            ],
         }
     )
+
+
+def _reason(status: str, low: float, high: float, *, least: float, most: float) -> str:
+    if status == OUTSIDE_SCALE:
+        return (
+            f"the whole interval ({low:.1f} to {high:.1f}) lies outside the target's range "
+            f"({least:g} to {most:g})"
+        )
+    return "the features are too large to compute with" if status == NOT_COMPUTED else ""
 
 
 def _range(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
@@ -235,7 +264,9 @@ def _range(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
 def _warnings(table: pd.DataFrame) -> list[str]:
     found = []
     outside, known = int(table["out_of_range"].sum()), int(table["in_training"].sum())
-    unbounded = int(table[["low", "high"]].isna().any(axis=1).sum())
+    estimated = table["status"] == "ok"
+    none = int((~estimated).sum())
+    unbounded = int((table[["low", "high"]].isna().any(axis=1) & estimated).sum())
     if outside:
         found.append(
             f"{_visits(outside)} out of range: the features lie farther from those of the training "
@@ -245,6 +276,10 @@ def _warnings(table: pd.DataFrame) -> list[str]:
         found.append(
             f"{_visits(known)} among those that the estimator was fitted to: their estimates are "
             "too good, use predictions.csv of regress instead"
+        )
+    if none:
+        found.append(
+            f"{_visits(none)} without an estimate: column `reason` of the predictions says why"
         )
     if unbounded:
         found.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema
 
@@ -57,14 +57,19 @@ class FeaturesRequest(BaseModel):
 
 
 class EstimateRow(BaseModel):
-    """The estimate of one visit, in scale points; an estimate of a video has no keys."""
+    """The estimate of one visit, in the target's unit; an estimate of a video has no keys."""
 
     participant_id: str | None = None
     session_id: str | None = None
-    predicted: float | None
+    predicted: float | None = Field(description="Cut to the target's range.")
+    predicted_unclipped: float | None = Field(description="What the model said.")
     low: float | None
     high: float | None
     level: float
+    status: Literal["ok", "outside_scale", "not_computed"] = Field(
+        description="Anything but ok: there is no estimate and no interval."
+    )
+    reason: str = Field(description="Why there is no estimate; empty where there is one.")
     out_of_range: bool
     distance: float | None
     distance_limit: float

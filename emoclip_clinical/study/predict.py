@@ -23,6 +23,7 @@ from emoclip_clinical.study.left_out import (
     left_out_segments,
     without_segments,
 )
+from emoclip_clinical.study.prediction_output import require_free
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
 from emoclip_clinical.study.regress import target_folder
@@ -60,15 +61,18 @@ def run_predict(
     features : Path, optional
         Other features than the study's.
     output : Path, optional
-        A CSV file; ``predictions/<target>.csv`` in the study by default.
+        A CSV file; ``predictions/<target>.csv`` in the study by default. Only earlier predictions
+        are written over.
 
     Raises
     ------
     InputError
-        See `load_estimator`, `read_feature_files` and `predict_table`.
+        See `load_estimator`, `require_free`, `read_feature_files` and `predict_table`.
     """
     fitted = load_estimator(estimator)
     path = features or study.path(study.protocol.data.features)
+    written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
+    require_free(written, inputs=(path, estimator))
     if path.is_dir() and averages_embeddings(fitted):
         path = path / EMBEDDINGS
     # Exclusions are of the study's own interviews; others' segments are not in them.
@@ -78,9 +82,13 @@ def run_predict(
     def amend(interviews: pd.DataFrame) -> pd.DataFrame:
         return without_segments(interviews, path, left_out.segments)
 
-    table, name = read_feature_files(path, columns=(), amend=amend if left_out.segments else None)
+    table, name = read_feature_files(
+        path,
+        columns=(),
+        needed=fitted.feature_names,
+        amend=amend if left_out.segments else None,
+    )
     made = predict_table(fitted, table, file=name, warnings=left_out.warnings)
-    written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
         _write(written, made.table.to_csv(index=False, lineterminator="\n"))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app
 from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.regression.config import RegressionConfig
 
 PANSS = [*(f"P{i}" for i in range(1, 8)), *(f"N{i}" for i in range(1, 8))]
 
@@ -62,6 +64,34 @@ def test_help_is_there_for_every_command() -> None:
         result = call(name, "--help")
         assert result.exit_code == 0
         assert "Usage" in result.output
+
+
+def test_help_shows_the_defaults_of_the_settings() -> None:
+    settings = RegressionConfig()
+    lines = call("regress", "--help").output.replace("│", " ")
+    shown = {entry.split()[0]: entry for entry in re.split(r"\n\s+--(?=[a-z])", lines)[1:]}
+    for name in ("model", "cv", "folds", "repeats", "permutations", "bootstrap"):
+        assert f"[default: ({getattr(settings, name)})]" in " ".join(shown[name].split()), name
+    assert "default" not in shown["where"]
+    hint = " ".join(shown["set"].split())
+    for name in ("raters", "missing_items", "impute"):
+        field = RegressionConfig.model_fields[name]
+        assert f"regression.{name}={field.default}" in hint
+        assert all(choice in hint for choice in get_args(field.annotation)), name
+    said = " ".join(call("predict", "--help").output.split())
+    assert f"(regression.prediction_level, {settings.prediction_level})" in said
+
+
+def test_power_says_which_criteria_its_number_answers() -> None:
+    without = call("power", "--predictors", "10", "--r-squared", "0.16").output
+    rows = [line.split() for line in without.splitlines() if line.strip()]
+    assert ["mean", "not", "known"] in [row[:3] for row in rows]
+    assert "all but mean" in without
+    assert "every criterion but mean holds" in without
+    known = call("power", "--predictors", "10", "--r-squared", "0.16", "--mean", "21",
+                 "--sd", "6").output  # fmt: skip
+    assert "every criterion holds" in known
+    assert "not known" not in known
 
 
 def test_a_planted_effect_is_found_and_written(study: Path) -> None:

@@ -76,9 +76,17 @@ def test_new_interviews_are_estimated(study: Path, tmp_path: Path) -> None:
     table = pd.read_csv(out)
     assert list(table["participant_id"]) == [f"sub-b{i:03d}" for i in range(4)]
     assert list(table["out_of_range"]) == [False, False, False, True]
-    assert table["predicted"].is_monotonic_increasing
-    assert ((table["low"] >= 1) & (table["high"] <= 7)).all()
+    assert table["predicted_unclipped"].is_monotonic_increasing
+    assert list(table["status"]) == ["ok", "ok", "ok", "outside_scale"]
+    ordered = table[["low", "predicted", "high"]][:3].to_numpy()
+    assert (np.diff(ordered, axis=1) > 0).all()
+    assert ordered.min() >= 1
+    assert ordered.max() <= 7
     record = json.loads(done.stdout)
+    nothing = record["predictions"][3]
+    assert [nothing[k] for k in ("predicted", "low", "high")] == [None] * 3
+    assert nothing["predicted_unclipped"] > 7
+    assert "lies outside the target's range (1 to 7)" in nothing["reason"]
     assert record["target"] == "panss.N1"
     assert record["predictions"][1]["predicted"] == table["predicted"][1]
     assert "Research use only" in record["notice"]
@@ -126,3 +134,39 @@ def test_the_model_card_says_what_it_is_and_is_not(study: Path) -> None:
     assert f"{metrics['pearson_r']['pooled']:.3f}" in card
     assert "a" * 64 in card
     assert "sub-a0" not in card
+
+
+def test_only_earlier_predictions_are_written_over(study: Path, tmp_path: Path) -> None:
+    estimator = study / "results" / "N1" / "estimator"
+    new = write_features(tmp_path / "new", np.array([-1.0, 0.5]), prefix="b")
+    mine = tmp_path / "mine.csv"
+    mine.write_text("participant_id,remark\nb000,called back\n")
+    notes = tmp_path / "notes.json"
+    notes.write_text("{}")
+
+    def predict(output: Path, features: Path = new) -> Result:
+        return call("predict", "--study", study, "--estimator", estimator, "--features", features,
+                    "--output", output)  # fmt: skip
+
+    kept = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for output, message in (
+        (mine, "mine.csv would be overwritten, and is no earlier prediction"),
+        (tmp_path / "notes.csv", "notes.json would be overwritten, and is no earlier prediction"),
+        (notes, "--output must name a CSV file, got notes.json"),
+        (new / "features.csv", "features.json is read as an input"),
+        (new / "interviews.parquet", "interviews.parquet is read as an input"),
+        (estimator / "estimator.csv", "estimator.json is read as an input"),
+        (tmp_path, "is a folder"),
+    ):
+        done = predict(output)
+        assert done.exit_code == 2, output
+        assert message in done.output.replace("\n", " ")
+    assert kept == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    out = tmp_path / "out.csv"
+    assert predict(out).exit_code == 0
+    first = out.read_bytes()
+    # Again, over its own.
+    assert predict(out).exit_code == 0
+    assert out.read_bytes() == first
+    # A prediction may hold features of other estimators, but is not read and written at once.
+    assert "is read as an input" in predict(out, features=out).output

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from emoclip_clinical.regression.analysis import Estimate, estimate
 from emoclip_clinical.regression.config import RegressionConfig
@@ -116,3 +117,37 @@ def test_what_is_not_known_is_none(made: Estimate, quality: pd.DataFrame) -> Non
     assert {m["name"] for m in unseen["measures"]} == {"seconds"}
     strangers = quality.assign(participant_id="sub-999")
     assert metrics_record(made, quality=strangers)["recordings"]["coverage_and_error"] is None
+
+
+def test_the_sample_size_is_that_of_rileys_formulas(made: Estimate, tmp_path: Path) -> None:
+    write_results(made, tmp_path)
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    found = record["sample_size"]
+    p, r2 = 4, record["skill"]
+    assert (found["features"], found["r_squared"]) == (p, r2)
+    assert 0 < r2 < 1
+
+    def holds(n: int) -> bool:
+        """Riley et al. 2019, equations of the four criteria, at n participants."""
+        apparent = (r2 * (n - p - 1) + p) / (n - 1)
+        shrinkage = 1 + (p - 2) / (n * np.log(1 - apparent))
+        half = stats.t.ppf(0.975, n - p - 1) * np.sqrt(record["observed"]["sd"] ** 2 * (1 - r2) / n)
+        mean = record["observed"]["mean"]
+        return bool(
+            shrinkage >= 0.9
+            and n >= 1 + p * (1 - r2) / 0.05
+            and n >= 234 + p
+            and (mean <= 0 or (mean + half) / mean <= 1.1)
+        )
+
+    n = found["riley_subjects"]
+    assert holds(n)
+    assert not holds(n - 1)
+
+
+def test_no_sample_size_without_skill(make_design: Callable[..., Design]) -> None:
+    design = make_design(n_subjects=24, n_features=4, effect=0.0, seed=3)
+    made = estimate(design, config=QUICK.model_copy(update={"permutations": 0}), seed=1)
+    assert made.metrics.skill is not None
+    assert made.metrics.skill <= 0
+    assert metrics_record(made)["sample_size"] is None

@@ -113,6 +113,40 @@ def test_too_few_subjects_for_a_level_give_no_bound(make_design):
     assert made[["low", "high"]].to_numpy().tolist() == [[7, 49], [7, 49]]
 
 
+def test_estimates_and_intervals_are_cut_to_the_scale_together(make_design):
+    design = make_design(n_subjects=40, n_features=3, effect=1.0)
+    free = fitted(design)
+    new = np.zeros((801, 3))
+    new[:, 0] = np.linspace(-40, 40, 801)
+    whole = predict_visits(free, table(new)).table
+    assert (whole["predicted"] == whole["predicted_unclipped"]).all()
+    assert (whole["status"] == "ok").all()
+    least, most = np.quantile(whole["predicted"], [0.4, 0.6])
+    found = predict_visits(replace(free, minimum=least, maximum=most), table(new))
+    kinds = set()
+    for (_, raw), (_, row) in zip(whole.iterrows(), found.table.iterrows(), strict=True):
+        assert abs(row["predicted_unclipped"] - raw["predicted"]) <= 1e-12
+        if raw["low"] > most or raw["high"] < least:
+            assert row["status"] == "outside_scale"
+            assert f"({raw['low']:.1f} to {raw['high']:.1f})" in row["reason"]
+            assert row[["predicted", "low", "high"]].isna().all()
+        else:
+            assert (row["status"], row["reason"]) == ("ok", "")
+            assert row["predicted"] == min(max(raw["predicted"], least), most)
+            assert (row["low"], row["high"]) == (max(raw["low"], least), min(raw["high"], most))
+            assert row["low"] <= row["predicted"] <= row["high"]
+        kinds.add((row["status"], least <= raw["predicted"] <= most))
+    assert kinds == {("ok", True), ("ok", False), ("outside_scale", False)}
+    n = int((found.table["status"] != "ok").sum())
+    assert f"{n} visits are without an estimate" in " ".join(found.warnings)
+    assert "bounded interval" not in " ".join(found.warnings)
+    new[:, 0] = 1.7e308
+    huge = replace(free, model=replace(free.model, coefficients=free.model.coefficients * 1e9))
+    made = predict_visits(huge, table(new[:2])).table
+    assert made["status"].tolist() == ["not_computed"] * 2
+    assert made[["predicted", "predicted_unclipped", "low", "high"]].isna().all(axis=None)
+
+
 def simulate(rng, n, trait_loadings):
     """Visits of new people: a trait, noisy features of it, a rounded rating within 7 to 49."""
     trait = rng.normal(size=n)
@@ -154,6 +188,8 @@ def test_saved_and_loaded_it_gives_the_same_numbers(make_design, tmp_path):
     here = predict_visits(estimator, table(X, SOURCE))
     there = predict_visits(loaded, table(X, SOURCE))
     pd.testing.assert_frame_equal(here.table, there.table, rtol=0, atol=1e-12)
+    said = estimator.model.predict(X)
+    np.testing.assert_allclose(there.table["predicted_unclipped"], said, rtol=0, atol=1e-12)
     assert (here.target, here.warnings) == (there.target, there.warnings)
     save_estimator(loaded, tmp_path / "two")
     for name in ("estimator.json", "arrays.npz"):

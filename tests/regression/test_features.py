@@ -165,8 +165,28 @@ def test_the_same_features_of_other_visits(table, tmp_path):
     with pytest.raises(InputError) as caught:
         read_same_features(one, names=["brow_mean", "tool", "frown"])
     assert caught.value.faults == (
-        "one.csv: there is no numeric feature column 'tool'",
         "one.csv: there is no numeric feature column 'frown'",
+        "feature tool must be a number, got 'x' (row 2 of one.csv)",
+    )
+    spoilt = table.astype(object)
+    spoilt.loc[1, "brow_mean"] = "."
+    spoilt.loc[2, "smile_mean"] = "inf"
+    spoilt["still"] = ["x", "1_0", "3", "."]
+    spoilt["empty"] = ["a", "b", "c", "d"]
+    with pytest.raises(InputError) as caught:
+        read_same_features(
+            save(spoilt, tmp_path, "new.csv"), names=["brow_mean", "smile_mean", "still", "empty"]
+        )
+    assert caught.value.faults == (
+        "feature brow_mean must be a number, got '.' (row 3 of new.csv)",
+        "feature smile_mean must be a number, got 'inf' (row 4 of new.csv)",
+        "feature still must be a number, got 'x' (row 2 of new.csv)",
+        "feature still must be a number, got '1_0' (row 3 of new.csv)",
+        "feature still must be a number, got '.' (row 5 of new.csv)",
+        "feature empty must be a number, got 'a' (row 2 of new.csv)",
+        "feature empty must be a number, got 'b' (row 3 of new.csv)",
+        "feature empty must be a number, got 'c' (row 4 of new.csv)",
+        "... and 1 more in empty",
     )
     empty = save(table[1:2], tmp_path, "empty.csv")
     with pytest.raises(InputError, match="no visit has a value in every feature column"):

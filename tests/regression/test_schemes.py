@@ -144,6 +144,17 @@ def test_the_audit_counts_no_overlap(sited):
     assert audit(straddling).shared_subjects > 0
 
 
+def test_the_audit_vouches_only_for_columns_that_it_knows(sited):
+    config = RegressionConfig(permutations=0, **QUICK)
+    made = estimate(replace(sited, source={"format": 1}), config=config, seed=0)
+    step = "choice and pooling of the feature columns"
+    assert dict(audit(made).fitted)[step] == "no rating: fixed beforehand"
+    picked = replace(made, config=config.model_copy(update={"feature_columns": ("f1",)}))
+    assert dict(audit(picked).fitted)[step].startswith("not known: columns chosen by name")
+    other = replace(made, design=replace(made.design, source={}))
+    assert dict(audit(other).fitted)[step].startswith("not known: made elsewhere")
+
+
 def test_the_interval_falls_back_with_a_reason(sited):
     config = RegressionConfig(cv="leave_one_subject_out", permutations=0, **QUICK)
     made = estimate(sited, config=config, seed=0)

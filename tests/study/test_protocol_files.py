@@ -167,3 +167,34 @@ def test_the_schema_describes_every_key_and_names_those_of_the_models() -> None:
     assert bare == []
     assert set(schema["properties"]) == {"extends", *Protocol.model_fields}
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("regression.targets=score", "should be a list, got 'score'; write [score]"),
+        ("regression.confounds='age,sex'", "should be a list, got 'age,sex'; write [age, sex]"),
+        ("regression.confounds='*age'", "should be a list, got '*age'"),
+        ("regression.targets={a: 1}", "should be a list"),
+        ("regression.alphas=[]", "should have at least 1 entry, got []"),
+        ("regression.alphas=[a]", "regression.alphas.0 should be a number, got 'a'"),
+        ("regression.folds=2.5", "should be an integer, got 2.5"),
+        ("regression.folds=null", "should be an integer, got null"),
+        ("regression.importance=maybe", "should be true or false, got 'maybe'"),
+        ("regression.site=3", "should be text, got 3"),
+        ("regression.where=3", "should be a section of keys and values, got 3"),
+        ("regression.where={str: [1]}", "regression.where.str should be text or a number, got [1]"),
+        ("regression.published=[{value: 1}]", "regression.published.0.source is missing"),
+        ("model.tower=x", "should be a section with keys of its own, got 'x'"),
+        ("data.clips=3", "should be a file's name or a section with keys of its own, got 3"),
+    ],
+)
+def test_a_wrong_kind_of_value_is_told_in_the_words_of_a_protocol(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        open_study(tmp_path, overrides=[override], needs=[])
+    (fault,) = caught.value.faults
+    key = override.partition("=")[0]
+    assert fault.startswith(f"--set: {key}")
+    assert fault.endswith(message)

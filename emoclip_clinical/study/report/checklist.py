@@ -6,6 +6,7 @@ paraphrased; the published checklists hold.
 
 from __future__ import annotations
 
+from emoclip_clinical.regression.audit import CHOSEN_BY_NAME, CHOSEN_ELSEWHERE
 from emoclip_clinical.study.report.document import (
     Cell,
     Links,
@@ -16,7 +17,7 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.methods import sample_words
-from emoclip_clinical.study.report.sentences import repetitions
+from emoclip_clinical.study.report.sentences import repetitions, unit
 
 FOR_THE_AUTHOR = "for the author"
 Row = tuple[str, str, str, tuple[str, ...]]
@@ -66,6 +67,7 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
         if raters
         else f"{record['target']}; who rated, and whether blind to the video: {FOR_THE_AUTHOR}"
     )
+    unknown = _unknown_choice(result)
     selected = "selected by the protocol's `where`; " if regression.get("where") else ""
     imputed = {
         "none": "visits with a missing feature left out",
@@ -87,14 +89,18 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
         (
             "7",
             "Data preparation and quality checks, alike in all groups",
-            "the same steps for every visit; quality by interview",
+            "the same steps for every visit; quality by interview"
+            if result.provenance.get("features")
+            else CHOSEN_ELSEWHERE,
             ("recordings", "methods"),
         ),
         ("8", "Outcome: definition, assessors, blinding", rated, ("methods", "ceiling")),
         (
             "9",
             "Predictors: choice, definition, when and how measured",
-            f"{record['settings']['n_features']} features, fixed before any rating was read",
+            f"{record['settings']['n_features']} features; how they were chosen is {unknown}"
+            if unknown
+            else f"{record['settings']['n_features']} features, fixed before any rating was read",
             ("methods", "audit"),
         ),
         (
@@ -132,7 +138,7 @@ def _analysis(result: ResultFolder) -> tuple[Row, ...]:
             else f"no column that makes groups; {FOR_THE_AUTHOR}",
             ("subgroups",),
         ),
-        ("15", "Output of the model", "an estimate in scale points, no class", ("result",)),
+        ("15", "Output of the model", f"an estimate in {unit(record)}, no class", ("result",)),
         (
             "16",
             "Differences between training and evaluation data",
@@ -218,14 +224,13 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
         ),
         (
             "predictors",
-            "Made without the ratings, alike for all visits. Does recording quality go with them?",
+            f"{_predictors(result)} Does recording quality go with them?",
             ("quality-alone", "recordings"),
         ),
         ("outcome", "Did raters know the video features, or only the interview?", ("ceiling",)),
         (
             "analysis: leaks",
-            f"{shared} participants on both sides of a split."
-            + (" No sign of a leak." if shared == 0 else " Something is broken."),
+            f"{shared} participants on both sides of a split. {_leaks(result, shared)}",
             ("audit",),
         ),
         ("analysis: size", f"{capitalised(sample_words(record))}.", ("curve", "figures")),
@@ -247,6 +252,29 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
     text = "Questions for judging risk of bias and applicability; the judgement is the reader's."
     table = Table("probast", ("domain", "hint", "where"), made)
     return Section("probast", "PROBAST+AI hints", (text,), tables=(table,))
+
+
+def _predictors(result: ResultFolder) -> str:
+    if not result.provenance.get("features"):
+        return f"How they were made and chosen is {CHOSEN_ELSEWHERE}."
+    unknown = _unknown_choice(result)
+    chosen = "" if unknown is None else f" How they were chosen is {unknown}."
+    return f"Made without the ratings, alike for all visits.{chosen}"
+
+
+def _leaks(result: ResultFolder, shared: int) -> str:
+    if shared:
+        return "Something is broken."
+    if _unknown_choice(result) is None:
+        return "No sign of a leak."
+    return "None in the splits; how the columns were chosen is not known."
+
+
+def _unknown_choice(result: ResultFolder) -> str | None:
+    """Say why it is not known how the feature columns were chosen; None where it is."""
+    if not result.provenance.get("features"):
+        return CHOSEN_ELSEWHERE
+    return CHOSEN_BY_NAME if _regression(result).get("feature_columns") else None
 
 
 def _regression(result: ResultFolder) -> Record:

@@ -14,11 +14,13 @@ from emoclip_clinical.study.report.document import (
     Section,
     Span,
     Table,
+    capitalised,
     listed,
     number,
     p_phrase,
 )
 from emoclip_clinical.study.report.folder import Record
+from emoclip_clinical.study.report.sentences import difference_unit
 
 _BASELINES = {
     "dummy": "mean rating of the training participants",
@@ -177,8 +179,9 @@ def subgroups(record: Record) -> Section:
     )
     head = ("variable", "group", "participants", "MAE", "interval", "bias", "interval")
     text = (
-        "Scale points; bias is predicted less observed. Groups below 10 are not shown; nor is the "
-        "next smallest where they would follow from the others and the whole."
+        f"{capitalised(difference_unit(record))}; bias is predicted less observed. Groups below 10 "
+        "are not shown; nor is the next smallest where they would follow from the others and the "
+        "whole."
     )
     return Section("subgroups", "Subgroups", (text,), tables=(Table("subgroups", head, rows),))
 

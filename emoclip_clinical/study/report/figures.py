@@ -11,7 +11,13 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.quality import quality_of_visits
 from emoclip_clinical.study.report.document import Picture, number, span
 from emoclip_clinical.study.report.folder import Record, ResultFolder
+from emoclip_clinical.study.report.sentences import difference_unit, unit
 from emoclip_clinical.study.report.svg import ACCENT, FAINT, INK, SERIES, svg
+
+_ROUNDING = 1e-9
+"""Spread, as a share of the values, that is no spread; correlations that small are rounding."""
+_WIDENED = 0.05
+"""Half the width of an axis whose values are all the same."""
 
 
 def pictures(result: ResultFolder) -> tuple[Picture, ...]:
@@ -44,14 +50,14 @@ def _scatter(result: ResultFolder) -> Picture:
         )
         axes.vlines(observed, low, high, color=SERIES, alpha=0.45, linewidth=1.2)
         axes.plot(observed, visits["predicted"], "o", color=SERIES, markersize=4.2)
-        axes.set_xlabel("observed, scale points")
-        axes.set_ylabel("predicted, scale points")
+        axes.set_xlabel(f"observed, {unit(m)}")
+        axes.set_ylabel(f"predicted, {unit(m)}")
 
     share = f"{100 * band['level']:g} %"
     alt = (
         f"Scatter of {m['n_interviews']} visits: observed "
         f"{span(m['observed']['low'], m['observed']['high'], 1)}, mean prediction "
-        f"{span(m['predicted']['low'], m['predicted']['high'], 1)} scale points; {share} of the "
+        f"{span(m['predicted']['low'], m['predicted']['high'], 1)} {unit(m)}; {share} of the "
         f"ratings lie within {number(band['half_width'], 1)} points of their prediction."
     )
     caption = (
@@ -70,7 +76,7 @@ def _null(result: ResultFolder) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         axes.grid(axis="x", visible=False)
-        axes.hist(null, bins=30, color=SERIES, alpha=0.6)
+        axes.hist(null, bins=30, range=_ends(null), color=SERIES, alpha=0.6)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if r is not None:
             left = r > found["mean"]
@@ -119,8 +125,8 @@ def _calibration(result: ResultFolder) -> Picture:
             color=SERIES,
             markersize=7.5,
         )
-        axes.set_xlabel("predicted, scale points")
-        axes.set_ylabel("observed, scale points")
+        axes.set_xlabel(f"predicted, {unit(m)}")
+        axes.set_ylabel(f"observed, {unit(m)}")
 
     pairs = "; ".join(
         f"{number(g['predicted'], 1)} predicted, {number(g['observed'], 1)} observed"
@@ -151,13 +157,13 @@ def _agreement(result: ResultFolder) -> Picture:
         for limit in (found["low"], found["high"]):
             if limit is not None:
                 axes.axhline(limit, color=ACCENT, linewidth=1.3, linestyle="--")
-        axes.set_xlabel("mean of observed and predicted, scale points")
+        axes.set_xlabel(f"mean of observed and predicted, {unit(result.metrics)}")
         axes.set_ylabel("predicted less observed")
 
     limits = span(found["low"], found["high"], 1)
     alt = (
-        f"Bland-Altman plot: bias {number(found['bias'])}, 95 % limits of agreement {limits} scale "
-        "points."
+        f"Bland-Altman plot: bias {number(found['bias'])}, 95 % limits of agreement {limits} "
+        f"{difference_unit(result.metrics)}."
     )
     caption = (
         f"Solid: bias, {number(found['bias'])} points. Dashed: 95 % limits of agreement, {limits}. "
@@ -220,7 +226,7 @@ def _coverage(result: ResultFolder) -> Picture | None:
     def draw(axes: Axes) -> None:
         axes.plot(100 * coverage, error, "o", color=SERIES, markersize=4.2)
         axes.set_xlabel("frames with a face, %")
-        axes.set_ylabel("absolute error, scale points")
+        axes.set_ylabel(f"absolute error, {difference_unit(result.metrics)}")
         axes.set_ylim(bottom=0)
 
     r = number(found["spearman_r"])
@@ -241,8 +247,9 @@ def _coverage_of(visits: pd.DataFrame, quality: pd.DataFrame) -> pd.Series | Non
         return None
 
 
-def coefficient_picture(found: Record) -> Picture:
+def coefficient_picture(record: Record) -> Picture:
     """Return the largest mean coefficients with their spread over the training sets."""
+    found = record["coefficients"]
     largest = list(reversed(found["largest"]))
     place = np.arange(len(largest))
 
@@ -260,7 +267,7 @@ def coefficient_picture(found: Record) -> Picture:
         axes.plot([c["mean"] for c in largest], place, "o", color=SERIES, markersize=5)
         axes.set_yticks(place, [_shortened(str(c["feature"])) for c in largest])
         axes.tick_params(axis="y", labelsize=9, length=0)
-        axes.set_xlabel("scale points per SD")
+        axes.set_xlabel(f"{difference_unit(record)} per SD")
 
     first = found["largest"][0]
     alt = (
@@ -273,8 +280,9 @@ def coefficient_picture(found: Record) -> Picture:
     return Picture("", made, "Point: mean. Line: 2.5 % to 97.5 % of the training sets.", alt)
 
 
-def curve_picture(found: Record) -> Picture:
+def curve_picture(record: Record) -> Picture:
     """Return the learning curve: squared error against participants."""
+    found = record["learning_curve"]
     points = found["points"]
     n = [p["n_subjects"] for p in points]
     rmse = [p["rmse"] for p in points]
@@ -285,7 +293,7 @@ def curve_picture(found: Record) -> Picture:
             axes.axhline(found["limit_rmse"], color=ACCENT, linewidth=1.3, linestyle="--")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("participants")
-        axes.set_ylabel("RMSE, scale points")
+        axes.set_ylabel(f"RMSE, {difference_unit(record)}")
 
     alt = (
         f"Learning curve: RMSE {number(rmse[0])} with {n[0]} participants, {number(rmse[-1])} "
@@ -294,6 +302,14 @@ def curve_picture(found: Record) -> Picture:
     end = "" if found["limit_rmse"] is None else " Dashed: what more participants would approach."
     return Picture("", svg(draw, name="curve", alt=alt, height_inches=3.0),
                    f"RMSE with some of the participants.{end}", alt)  # fmt: skip
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the values, widened where they differ by nothing but rounding."""
+    low, high = float(values.min()), float(values.max())
+    if high - low > _ROUNDING * max(abs(low), abs(high), 1.0):
+        return low, high
+    return low - _WIDENED, high + _WIDENED
 
 
 def _square(axes: Axes, values: np.ndarray) -> np.ndarray:

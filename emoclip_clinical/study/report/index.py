@@ -12,7 +12,12 @@ from emoclip_clinical.study.report.document import Cell, Chance, Number, Section
 from emoclip_clinical.study.report.folder import METRICS_FILE, ResultFolder, read_result
 from emoclip_clinical.study.report.origins import standing_words
 from emoclip_clinical.study.report.page import environment
-from emoclip_clinical.study.report.sentences import NOTICE, headline_r, percent
+from emoclip_clinical.study.report.sentences import (
+    NOTICE,
+    difference_unit,
+    headline_r,
+    percent,
+)
 
 
 def result_folders(root: Path) -> tuple[Path, ...]:
@@ -49,11 +54,13 @@ def _family(number: int, results: Mapping[str, ResultFolder], *, is_only: bool) 
     rows = tuple(_row(result) for result in results.values())
     head = ("target", "participants", "visits", "r", f"{level} interval", "r pooled", "p",
             "p adjusted", "MAE", "skill", "standing")  # fmt: skip
+    units = " or ".join(sorted({difference_unit(r.metrics) for r in results.values()})[::-1])
     started = str(first.provenance["started"])[:16].replace("T", " ")
     title = "Targets" if is_only else f"Run of {started}"
     text = (
         f"Analysed {started} (UTC). r and its interval are within folds where they can "
-        "be; p is one-sided, of the pooled r, and adjusted over the targets of its protocol."
+        "be; p is one-sided, of the pooled r, and adjusted over the targets of its protocol. MAE "
+        f"is in {units}."
     )
     return Section(f"run-{number}", title, (text,), tables=(Table("targets", head, rows),))
 

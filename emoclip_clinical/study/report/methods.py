@@ -11,6 +11,7 @@ from emoclip_clinical.study.report.document import Section, capitalised, listed,
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.result_sections import SCHEMES
 from emoclip_clinical.study.report.sentences import (
+    change_sentence,
     percent,
     repetitions,
     scale_source,
@@ -133,11 +134,16 @@ def _ratings(record: Record, settings: Mapping[str, Any]) -> str:
     low, high = record["settings"]["minimum"], record["settings"]["maximum"]
     span = "" if low is None or high is None else f", {low:g} to {high:g} points"
     return (
-        f"The outcome was {record['target']} ({items}{span}).{several}"
+        f"The outcome was {record['target']} ({items}{span}).{_change(record)}{several}"
         f"{missing} The analysis holds {record['n_interviews']} visits of {record['n_subjects']} "
         f"participants; {record['n_excluded']} further visits were left out. Each participant "
         "counted once in fitting, tuning and every measure, however many visits."
     )
+
+
+def _change(record: Record) -> str:
+    sentence = change_sentence(record)
+    return f" {sentence}" if sentence else ""
 
 
 def _has_raters(record: Record) -> bool:
@@ -255,9 +261,25 @@ def _references(record: Record, *, from_extract: bool) -> tuple[str, ...]:
 
 
 def sample_words(record: Record) -> str:
-    """Return the size of the sample beside what the learning curve suggests."""
-    found = record["learning_curve"]
+    """Return the size of the sample, what the learning curve hints at, and Riley's number."""
+    found, riley = record["learning_curve"], record.get("sample_size")
     suggested = found["suggested_subjects"]
     about = "no more than" if found.get("suggested_is_upper_bound") else "about"
-    more = "suggests no number" if suggested is None else f"suggests {about} {number(suggested, 0)}"
-    return f"{record['n_subjects']} participants; the learning curve {more}"
+    curve = (
+        "the learning curve suggests no number"
+        if suggested is None
+        else f"the learning curve suggests {about} {number(suggested, 0)}, a rough extrapolation "
+        "that settles no sample size"
+    )
+    size = f"{record['n_subjects']} participants; {curve}"
+    if "sample_size" not in record:  # a result of before
+        return size
+    if riley is None:
+        return (
+            f"{size}; Riley's criteria have no number here (they need an R² above 0 and three "
+            "features of a visit or more)"
+        )
+    return (
+        f"{size}; Riley's criteria ask for {riley['riley_subjects']} to develop a model of "
+        f"{riley['features']} features at the R² found here, {number(riley['r_squared'])}"
+    )

@@ -7,6 +7,7 @@ from html import escape
 
 from emoclip_clinical.study.report.document import Cell, Number, Picture, Section, Table, number
 from emoclip_clinical.study.report.folder import ResultFolder
+from emoclip_clinical.study.report.sentences import difference_unit
 
 SHOWN = 3
 """Moments of an interview in the table."""
@@ -22,7 +23,7 @@ class Moment:
     onset, duration : float
         Seconds of the video.
     influence : float
-        Scale points.
+        In the unit of the target's differences.
     """
 
     onset: float
@@ -43,13 +44,14 @@ def moments(result: ResultFolder) -> Section | None:
     every = [moment for part in found.values() for moment in part]
     end = max(m.onset + m.duration for m in every)
     strongest = max(abs(m.influence) for m in every)
+    points = difference_unit(result.metrics)
     pictures, rows = [], []
     for name in sorted(found):
         largest = sorted(found[name], key=lambda m: (-abs(m.influence), m.onset))[:SHOWN]
-        pictures.append(_timeline(name, found[name], largest, end, strongest))
+        pictures.append(_timeline(name, found[name], largest, end, strongest, points))
         rows += [_row(name, moment) for moment in largest]
     text = (
-        "By how many scale points the estimate of an interview changes when a segment is left "
+        f"By how many {points} the estimate of an interview changes when a segment is left "
         "out. Time stamps only, from models that had not seen the participant. It says what the "
         "model answers to, not why a person looks so. Above the line: the segment raises the "
         "estimate; below: it lowers it; lines are as high as the effect is large.",
@@ -80,11 +82,16 @@ def clock(seconds: float) -> str:
 
 
 def _timeline(
-    name: str, part: list[Moment], largest: list[Moment], end: float, strongest: float
+    name: str,
+    part: list[Moment],
+    largest: list[Moment],
+    end: float,
+    strongest: float,
+    points: str,
 ) -> Picture:
     bars = "".join(_bar(m, end, strongest) for m in sorted(part, key=lambda m: m.onset))
     words = "; ".join(f"{clock(m.onset)} {number(m.influence)}" for m in largest)
-    alt = f"{name}: strongest moments at {words} scale points."
+    alt = f"{name}: strongest moments at {words} {points}."
     svg = (
         f'<svg role="img" aria-label="{escape(alt, quote=True)}" class="timeline" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'

@@ -16,6 +16,7 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.figures import curve_picture
 from emoclip_clinical.study.report.folder import Record
+from emoclip_clinical.study.report.sentences import difference_unit
 
 
 def visits(record: Record) -> Section | None:
@@ -42,7 +43,7 @@ def visits(record: Record) -> Section | None:
         ends = change["r_interval"]
         interval = Span(ends["low"], ends["high"])
         rows.append(("change, first to last visit, r", Number(change["r"]), interval, ""))
-        rows.append(("change, MAE in scale points", Number(change["mae"]), "", ""))
+        rows.append((f"change, MAE in {difference_unit(record)}", Number(change["mae"]), "", ""))
     text = (
         f"{found['n_repeated']} of {found['n_subjects']} participants have several visits. Where "
         "all improve, whatever else changes from visit to visit goes with it: the means of visits "
@@ -96,17 +97,18 @@ def curve(record: Record) -> Section | None:
         )
         for p in found["points"]
     )
-    text = f"Ridge on random parts of the participants, in random folds. {_suggestion(found)}"
+    text = f"Ridge on random parts of the participants, in random folds. {_suggestion(record)}"
     head = ("participants", "r pooled", "its spread", "RMSE", "skill")
     tables = (Table("learning_curve", head, rows),)
-    return Section("curve", "Learning curve", (text,), (curve_picture(found),), tables)
+    return Section("curve", "Learning curve", (text,), (curve_picture(record),), tables)
 
 
-def _suggestion(found: Record) -> str:
+def _suggestion(record: Record) -> str:
+    found = record["learning_curve"]
     suggested = found["suggested_subjects"]
     if suggested is None:
         return "It suggests no sample size; the warnings say why."
-    limit = f"within 5 % of its limit, {number(found['limit_rmse'])} scale points"
+    limit = f"within 5 % of its limit, {number(found['limit_rmse'])} {difference_unit(record)}"
     if found.get("suggested_is_upper_bound"):
         return (
             f"It suggests no more than {suggested} participants, the fewest it was measured with: "

@@ -16,7 +16,14 @@ from emoclip_clinical.study.report.document import (
 )
 from emoclip_clinical.study.report.figures import coefficient_picture, pictures
 from emoclip_clinical.study.report.folder import Record, ResultFolder
-from emoclip_clinical.study.report.sentences import percent, repetitions, site_column, within_folds
+from emoclip_clinical.study.report.sentences import (
+    difference_unit,
+    percent,
+    repetitions,
+    site_column,
+    unit,
+    within_folds,
+)
 
 IMPORTANCE_SHOWN = 15
 SCHEMES = {
@@ -64,7 +71,7 @@ def participants(record: Record) -> Section:
     observed = record["observed"]
     text = (
         f"Observed ratings: mean {number(observed['mean'], 1)}, SD {number(observed['sd'], 1)}, "
-        f"{number(observed['low'], 1)} to {number(observed['high'], 1)} scale points; each "
+        f"{number(observed['low'], 1)} to {number(observed['high'], 1)} {unit(record)}; each "
         "participant counts once, however many visits."
     )
     return Section("participants", "Participants", (text,), tables=tables if lost else (flow,))
@@ -136,17 +143,18 @@ def _correlations(record: Record) -> tuple[tuple[Cell, ...], ...]:
 def _errors(record: Record) -> tuple[tuple[Cell, ...], ...]:
     base, limits = record["baseline"], record["limits_of_agreement"]
     line, differences = record["calibration"], record["bland_altman"]
+    points = difference_unit(record)
     rows: list[tuple[str, str | None, float | None, str]] = [
-        ("MAE", "mae", record["mae"], f"scale points; mean rating: {number(base['mae'])}"),
-        ("RMSE", "rmse", record["rmse"], f"scale points; mean rating: {number(base['rmse'])}"),
+        ("MAE", "mae", record["mae"], f"{points}; mean rating: {number(base['mae'])}"),
+        ("RMSE", "rmse", record["rmse"], f"{points}; mean rating: {number(base['rmse'])}"),
         ("Skill", "skill", record["skill"],
          "1 less squared error over that of the mean rating; 0 is no better than it"),
         ("CCC", "ccc", record["ccc"], "Lin's concordance correlation"),
         ("ICC(A,1)", "icc_a1", record["icc_a1"], "absolute agreement, single rating"),
         ("Calibration slope", "calibration_slope", line["slope"], "1 is ideal"),
         ("Calibration intercept", "calibration_intercept", line["intercept"],
-         "scale points; 0 is ideal"),
-        ("Bias", "bias", differences["bias"], "predicted less observed, scale points"),
+         f"{points}; 0 is ideal"),
+        ("Bias", "bias", differences["bias"], f"predicted less observed, {points}"),
     ]  # fmt: skip
     made: list[tuple[Cell, ...]] = [
         (title, Number(value), _interval(record, key), meaning)
@@ -159,7 +167,7 @@ def _errors(record: Record) -> tuple[tuple[Cell, ...], ...]:
                 f"{title} of agreement",
                 Number(part["value"]),
                 Span(part["low"], part["high"]),
-                "95 % of differences lie between the limits, scale points",
+                f"95 % of differences lie between the limits, {points}",
             )
         )
     if record["kappa"] is not None:
@@ -197,9 +205,10 @@ def coefficients(record: Record) -> Section | None:
     if not found["n"]:
         return None
     text = (
-        f"The {len(found['largest'])} largest of {found['n']}, in scale points for one standard "
-        "deviation of the feature, over all outer training sets. Correlated features share their "
-        "weight: a small coefficient does not mean that a feature is unrelated to the rating."
+        f"The {len(found['largest'])} largest of {found['n']}, in {difference_unit(record)} for "
+        "one standard deviation of the feature, over all outer training sets. Correlated features "
+        "share their weight: a small coefficient does not mean that a feature is unrelated to the "
+        "rating."
     )
     rows = tuple(
         (
@@ -215,7 +224,7 @@ def coefficients(record: Record) -> Section | None:
         "coefficients",
         "Coefficients",
         (text,),
-        (coefficient_picture(found),),
+        (coefficient_picture(record),),
         (Table("coefficients", head, rows),),
     )
 

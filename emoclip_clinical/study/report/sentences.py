@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emoclip_clinical.regression import change
 from emoclip_clinical.regression.config import SITE
 from emoclip_clinical.regression.scales import Scale, scales
 from emoclip_clinical.study.report.document import number, p_phrase, span
@@ -85,10 +86,33 @@ def result_sentence(record: Record) -> str:
     return f"{text}{tested}{verdict} (permutation {p_phrase(p)})."
 
 
+def unit(record: Record) -> str:
+    """Return the unit of the ratings and their estimates."""
+    return str(record["settings"].get("unit") or change.unit_of(str(record["target"])))
+
+
+def difference_unit(record: Record) -> str:
+    """Return the unit of errors and differences."""
+    return change.difference_unit(unit(record))
+
+
+def change_sentence(record: Record) -> str:
+    """Return how a change in per cent is counted; empty for other targets."""
+    if unit(record) != change.PER_CENT:
+        return ""
+    return (
+        f"{record['target']} is 100 (first - now) / (first - k) per cent: the score of a "
+        "participant's first visit less that of this one, over what the first lies above k, the "
+        "score of someone without symptoms. Above 0 is an improvement, 100 means that no symptom "
+        "is left, below 0 is a worsening."
+    )
+
+
 def limit_sentences(record: Record) -> tuple[str, ...]:
     """Return how far an estimate misses, and what the result does not mean."""
     return (
-        f"An estimate misses the rating by {number(record['mae'], 1)} scale points on average; "
+        f"An estimate misses the rating by {number(record['mae'], 1)} {difference_unit(record)} on "
+        "average; "
         f"giving everyone the mean rating misses by {number(record['baseline']['mae'], 1)}.",
         "This describes these participants and recordings only. It does not show that the result "
         "holds elsewhere, that the face is the reason for it, or that a single person's estimate "
@@ -97,10 +121,13 @@ def limit_sentences(record: Record) -> tuple[str, ...]:
 
 
 def scale_sentence(record: Record) -> str:
-    """Return what is rated, and what of it a face can show; empty for an unknown scale."""
+    """Return what is rated, and what of it a face can show; empty for an unknown scale.
+
+    Of a change in per cent, how it is counted.
+    """
     scale, settings = _scale(record), record["settings"]
     if scale is None:
-        return ""
+        return change_sentence(record)
     items = [scale.item(code) for code in record["items"]]
     visible = [
         f"{i.code} {i.name}" + (" (partly)" if i.face == "partly" else "")

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +17,7 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.study.regress import TargetResult
 from emoclip_clinical.study.report import (
     check_formats,
+    figures,
     read_result,
     write_report,
     write_report_tables,
@@ -204,3 +206,17 @@ def test_numbers_are_shown_plainly() -> None:
     assert [listed(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "", "a", "a and b", "a, b and c",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-18, 2.0**-55, 1e-12])
+@pytest.mark.parametrize("r", [0.0, -0.25, 0.3])
+def test_a_null_that_is_constant_but_for_rounding_is_drawn(
+    copied: Path, r: float, step: float
+) -> None:
+    path = copied / "permutation_null.csv"
+    table = pd.read_csv(path)
+    table["pearson_r"] = r + step * (np.arange(len(table)) % 3)
+    table.to_csv(path, index=False)
+    picture = figures._null(read_result(copied))
+    assert picture is not None
+    assert picture.svg.startswith("<svg")

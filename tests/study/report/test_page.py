@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emoclip_clinical.study.regress import TargetResult
+from emoclip_clinical.study.protocol import open_study
+from emoclip_clinical.study.regress import TargetResult, run_regress
 from emoclip_clinical.study.report import NOTICE, read_result, render_report
-from emoclip_clinical.study.report.document import Chance, Document, Links, Number, Span
+from emoclip_clinical.study.report.document import Chance, Document, Links, Number, Span, number
 from emoclip_clinical.study.report.page import document
+from tests.study.report.conftest import SETTINGS, write_tables
 
 HOSTILE = "<script>document.title='taken'</script>"
 KEYS = (
@@ -395,3 +397,70 @@ def test_a_result_without_extras_has_no_empty_sections(change: Callable[..., Pat
     gone = {"ceiling", "visits", "importance", "coefficients", "moments"}
     assert not gone & {s.key for s in made.sections}
     assert "No column of the ratings makes subgroups" in render_report(read_result(folder))
+
+
+def _checklists(folder: Path) -> str:
+    made = document(read_result(folder))
+    rows = [row for t in made.tables if t.key in ("tripod", "probast", "fitted") for row in t.rows]
+    return "\n".join(" | ".join(map(str, row)) for row in rows)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_nothing_is_vouched_for_that_is_not_known(
+    two_targets: tuple[TargetResult, ...], change: Callable[..., Path]
+) -> None:
+    # Columns of another tool's table may have been picked by their correlation with the rating.
+    elsewhere = _checklists(two_targets[0].folder)
+    assert elsewhere.count("not known: made elsewhere; for the author to say") == 4
+    assert "None in the splits; how the columns were chosen is not known." in elsewhere
+    vouched = ("fixed before", "Made without the ratings", "No sign of a leak", "the same steps")
+    for words_ in vouched:
+        assert words_ not in elsewhere
+    known = _checklists(change("metrics.json"))
+    for words_ in vouched:
+        assert words_ in known
+    chosen = _checklists(change("provenance.json", protocol__regression__feature_columns=["m*"]))
+    assert "fixed before any rating" not in chosen
+    assert "No sign of a leak" not in chosen
+    assert "columns chosen by name (feature_columns); for the author to say" in chosen
+    assert "Made without the ratings" in chosen
+
+
+def test_a_change_in_per_cent_is_not_reported_in_scale_points(tmp_path: Path) -> None:
+    write_tables(tmp_path, n_subjects=40)
+    settings = SETTINGS | {
+        "regression.targets": ["percent_change(negative_symptoms)"],
+        "regression.repeats": 1,
+        "regression.permutations": 0,
+        "regression.raters": "first",
+    }
+    (made,) = run_regress(
+        open_study(tmp_path, settings=settings), features=tmp_path / "features.csv"
+    )
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    assert metrics["settings"]["unit"] == "per cent"
+    pages = {path.name: path.read_text(encoding="utf-8") for path in made.folder.rglob("*.csv")}
+    pages |= {path.name: path.read_text(encoding="utf-8") for path in made.folder.rglob("*.md")}
+    report = (made.folder / "report.html").read_text(encoding="utf-8")
+    for name, text in (pages | {"report.html": report}).items():
+        assert "scale points" not in text.casefold(), name
+    shown = " ".join(Reader(report).text)
+    assert f"misses the rating by {number(metrics['mae'], 1)} percentage points on average" in shown
+    # Once for the reader, once to be pasted.
+    assert shown.count("100 (first - now) / (first - k) per cent") == 2
+    assert "Above 0 is an improvement" in shown
+    assert "Unit of the target: per cent" in pages["model_card.md"]
+    assert "mean absolute error, percentage points" in pages["model_card.md"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_learning_curve_is_no_answer_to_sample_size(change: Callable[..., Path]) -> None:
+    curve = {"learning_curve__suggested_subjects": 12}
+    riley = {"features": 4, "r_squared": 0.25, "riley_subjects": 238}
+    said = _checklists(change("metrics.json", sample_size=riley, **curve))
+    assert said.count("suggests about 12, a rough extrapolation that settles no sample size") == 2
+    assert (
+        said.count("Riley's criteria ask for 238 to develop a model of 4 features at the R²") == 2
+    )
+    said = _checklists(change("metrics.json", sample_size=None, **curve))
+    assert said.count("Riley's criteria have no number here") == 2

@@ -194,7 +194,7 @@ export class Timeline {
       const up = moment.influence > 0;
       const points = up ? `${x - 6},${y + 12} ${x + 6},${y + 12} ${x},${y}` : `${x - 6},${y} ${x + 6},${y} ${x},${y + 12}`;
       const mark = make("polygon", { points, class: up ? "up" : "down" });
-      mark.append(make("title", {}, `${up ? "+" : "−"}${Math.abs(moment.influence).toPrecision(2)} scale points`));
+      mark.append(make("title", {}, `${up ? "+" : "−"}${Math.abs(moment.influence).toPrecision(2)} points`));
       svg.append(mark);
     }
   }
