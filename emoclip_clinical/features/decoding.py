@@ -19,6 +19,7 @@ import av
 import numpy as np
 
 from emoclip_clinical.features.gaps import GapWatch
+from emoclip_clinical.features.upright import upright_rgb
 from emoclip_clinical.records import InputError
 
 # Only containers that hold their pictures themselves: playlists could make FFmpeg open other
@@ -435,14 +436,3 @@ def _promised_end(container: Any, stream: Any) -> float:
         start = 0 if counted_from_zero else container.start_time or 0
         return float((start + container.duration) / av.time_base)
     return -math.inf
-
-
-def upright_rgb(frame: Any, stream: Any) -> np.ndarray:
-    """Return a frame as RGB (height, width, 3), turned upright, with square pixels."""
-    width = frame.width
-    ratio = stream.sample_aspect_ratio
-    if ratio is not None and ratio > 0 and ratio != 1:
-        width = max(1, round(frame.width * float(ratio)))
-    image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, k=quarter_turns))

@@ -15,8 +15,8 @@ from emoclip_clinical.features.decoding import (
     UnreadableVideoError,
     open_video,
     picture_track,
-    upright_rgb,
 )
+from emoclip_clinical.features.upright import upright_rgb
 
 _LAST_STAMP = 2**62
 _NEAR_SECONDS = 4.0
