@@ -361,8 +361,9 @@ def open_video(path: Path) -> Any:
             )
         if status.st_size == 0:
             raise UnreadableVideoError("the file is empty (0 bytes)")
+        # FFmpeg takes what stands before a colon in a relative path for a protocol.
         return av.open(
-            str(path),
+            str(path.absolute()),
             metadata_errors="ignore",
             options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import av
 import numpy as np
@@ -202,6 +203,13 @@ def test_files_that_are_no_videos_say_what_they_are(tmp_path, make_video, number
         with pytest.raises(UnreadableVideoError, match=reason) as caught:
             sample(tmp_path / f"{name}.mp4")
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path, make_video, numbered, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", images=numbered(10), milliseconds=range(0, 400, 40))
+    path.rename(tmp_path / "sub-1:b.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(sample(Path("sub-1:b.mp4"))[0]) == 2
 
 
 def test_sound_alone_is_refused(tmp_path):
