@@ -29,6 +29,7 @@ from emoclip_clinical.features.face_setup import FaceSetup, face_setup, load_det
 from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.patient import patient_warning
 from emoclip_clinical.features.people import Person
+from emoclip_clinical.features.unforeseen import unforeseen_reason
 from emoclip_clinical.records import InputError, InterviewKey, Progress, no_progress
 
 PERSONS_SHOWN = 12
@@ -204,6 +205,10 @@ def _outcome(
         scan = scan_faces(interview, setup=setup, sample_fps=sample_fps)
     except UnreadableVideoError as error:
         return SheetOutcome(interview.key, None, None, reason=str(error))
+    except InputError:
+        raise
+    except Exception as error:
+        return SheetOutcome(interview.key, None, None, reason=unforeseen_reason(error))
     path = output / f"{name}.png"
     draw_contact_sheet(scan, title=name, show_faces=show_faces).save(path)
     warning = patient_warning(scan.choice, interview=name) or ""

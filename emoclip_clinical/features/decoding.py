@@ -7,6 +7,7 @@ does not grow with the length of the video.
 
 from __future__ import annotations
 
+import bisect
 import math
 import stat
 from collections.abc import Iterator
@@ -152,6 +153,7 @@ class VideoSampler:
         self._stream: Any = None
         self._last_seconds = -math.inf
         self._step_seconds = 0.0
+        self._stopped = False
         self._gaps = GapWatch()
 
     def __enter__(self) -> VideoSampler:
@@ -199,16 +201,18 @@ class VideoSampler:
             distance = abs(position - slot)
             if slot != candidate_slot:
                 if candidate is not None:
-                    yield self._sampled(candidate, candidate_slot, candidate_seconds)
+                    yield from self._sampled(candidate, candidate_slot, candidate_seconds)
                 candidate_slot, candidate_distance = slot, math.inf
             if distance < candidate_distance:
                 candidate, candidate_seconds, candidate_distance = frame, seconds, distance
-        if candidate is None:
+        if candidate is not None:
+            length = self._end_seconds() - self.log.first_seconds
+            # The last picture may be nearest to an instant at which the video is over.
+            if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
+                yield from self._sampled(candidate, candidate_slot, candidate_seconds)
+        self._close_log()
+        if self.log.n_sampled == 0:
             raise UnreadableVideoError(self._why_nothing())
-        length = self.log.end_seconds - self.log.first_seconds
-        # The last picture may be nearest to an instant at which the video is over.
-        if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
-            yield self._sampled(candidate, candidate_slot, candidate_seconds)
 
     def log_so_far(self, note: str) -> ReadingLog:
         """Return the log as if the video had ended here, with a note that says why.
@@ -243,18 +247,16 @@ class VideoSampler:
                 self._note_damage()
                 continue
             if seconds >= self.stop_seconds:
-                self._close_log()
+                self._stopped = True
                 return
             if seconds < self.start_seconds:
                 continue
             if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
                 log.ended_early = True
                 log.notes.append(f"its clock jumps by {seconds - last:.0f} s: read up to there")
-                break
+                return
             self._take_place(frame, seconds)
             yield frame, seconds
-        self._close_log()
-        self._compare_with_header()
 
     def _take_place(self, frame: Any, seconds: float) -> None:
         """Note where a usable frame lies, and how long it lasts."""
@@ -284,28 +286,50 @@ class VideoSampler:
 
     def _decoded(self) -> Iterator[Any]:
         """Yield every frame that decodes, packet by packet, past damaged ones."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except Exception as error:
+                self._note_fault(error)
+            else:
+                yield from frames
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
         failed_reads = 0
         while True:
             try:
-                for packet in self._container.demux(self._stream):
-                    try:
-                        yield from packet.decode()
-                    except av.error.EOFError:
-                        return
-                    except av.error.FFmpegError:
-                        self._note_damage()
-                return
+                packet = next(packets, None)
             except av.error.EOFError:
                 return
-            except av.error.FFmpegError:
-                self._note_damage()
+            except Exception as error:
+                self._note_fault(error)
                 failed_reads += 1
                 if failed_reads > _MAXIMUM_FAILED_READS:
                     self.log.ended_early = True
                     return
+                packets = self._container.demux(self._stream)
+                continue
+            if packet is None:
+                return
+            yield packet
+
+    def _note_fault(self, error: Exception, *, at_seconds: float | None = None) -> None:
+        """Count what a damaged file raised, of whatever kind; PyAV has many."""
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise error
+        at_seconds = self._last_seconds if at_seconds is None else at_seconds
+        bisect.insort(self.log.damaged_seconds, at_seconds)
+
+    def _end_seconds(self) -> float:
+        return min(self._last_seconds + self._step_seconds, self.stop_seconds)
 
     def _close_log(self) -> None:
         self.log = _closed(self.log, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+        if not self._stopped:
+            self._compare_with_header()
 
     def _compare_with_header(self) -> None:
         promised = _promised_end(self._container, self._stream)
@@ -316,12 +340,20 @@ class VideoSampler:
                 f"its pictures end {missing:.1f} s before the duration in its header"
             )
 
-    def _sampled(self, frame: Any, slot: int, seconds: float) -> SampledFrame:
+    def _sampled(self, frame: Any, slot: int, seconds: float) -> Iterator[SampledFrame]:
+        """Yield the picture, or nothing where it can not be converted."""
+        try:
+            image = upright_rgb(frame, self._stream)
+        except Exception as error:
+            self._note_fault(error, at_seconds=seconds)
+            return
         self.log.n_sampled += 1
-        return SampledFrame(slot=slot, seconds=seconds, image=upright_rgb(frame, self._stream))
+        yield SampledFrame(slot=slot, seconds=seconds, image=image)
 
     def _why_nothing(self) -> str:
-        if math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds):
+        if self.log.n_frames == 0 and (
+            math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds)
+        ):
             return "no picture between start_seconds and stop_seconds on the video's own clock"
         if self.log.n_damaged:
             return f"no picture could be decoded (damaged packets: {self.log.n_damaged})"

@@ -14,7 +14,7 @@ import numpy as np
 from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
 from emoclip_clinical.features.description import describe_run, describe_source, describe_tables
-from emoclip_clinical.features.encoding import FrameEncoder, rows_are_independent
+from emoclip_clinical.features.encoding import EncodingStopped, FrameEncoder, rows_are_independent
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
     InterviewSummary,
@@ -24,10 +24,17 @@ from emoclip_clinical.features.layout import (
 from emoclip_clinical.features.patient import PatientChoice, patient_warning
 from emoclip_clinical.features.pooled_parts import Pooler
 from emoclip_clinical.features.precision import PrecisionChoice
-from emoclip_clinical.features.reading import ReadingSettings, SecondsDone, read_interview
+from emoclip_clinical.features.reading import (
+    InterviewReading,
+    ReadingSettings,
+    SecondsDone,
+    failed_reading,
+    read_interview,
+)
 from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
 from emoclip_clinical.features.store import PartCard, PartStore
+from emoclip_clinical.features.unforeseen import unforeseen_reason
 from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptSet
 
 if TYPE_CHECKING:
@@ -203,13 +210,7 @@ class ExtractionRun:
         card = self.finished(interview)
         kept = card is not None and not card.read_again and not overwrite
         if card is None or not kept:
-            reading = read_interview(
-                interview,
-                embedder=self._embedder,
-                settings=self._settings,
-                lane=self._encoder.lane(),
-                seconds_done=_seconds_done(interview.key, progress),
-            )
+            reading = self._reading(interview, progress=progress)
             card = PartCard(
                 key=interview.key,
                 settings_hash=self._settings_hash,
@@ -219,6 +220,28 @@ class ExtractionRun:
             )
             self.store.write(card, reading)
         return _outcome_of(card, kept=kept)
+
+    def _reading(self, interview: Interview, *, progress: Progress) -> InterviewReading:
+        try:
+            return read_interview(
+                interview,
+                embedder=self._embedder,
+                settings=self._settings,
+                lane=self._encoder.lane(),
+                seconds_done=_seconds_done(interview.key, progress),
+            )
+        except (EncodingStopped, InputError, BrokenPipeError):
+            # The run is over, its settings are wrong, or nobody hears its progress any more.
+            raise
+        except Exception as error:
+            if self._encoder.failed:
+                raise
+            return failed_reading(
+                interview,
+                reason=unforeseen_reason(error),
+                embedder=self._embedder,
+                settings=self._settings,
+            )
 
     def outcomes_of_parts(self, interviews: Sequence[Interview]) -> list[InterviewOutcome]:
         """Return the outcomes of interviews that other processes read.

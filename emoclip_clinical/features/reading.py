@@ -134,8 +134,6 @@ def read_interview(
         With status ``failed``, and no segments, where the video can not be read at all.
     """
     reader = _Reader(embedder, settings=settings, lane=lane, seconds_done=seconds_done)
-    scored: list[_Scored] = []
-    read_again = True
     try:
         follower = None
         if settings.faces is not None:
@@ -147,12 +145,43 @@ def read_interview(
             with _sampler(interview, settings) as sampler:
                 scored = list(reader.scored(sampler, follower))
     except UnreadableVideoError as error:
-        scored, summary = [], _failed(str(error))
-    else:
-        read_again = sampler.stalled
-        summary = _summary(scored, sampler, None if follower is None else follower.log)
+        return failed_reading(interview, reason=str(error), embedder=embedder, settings=settings)
     return _result(
-        interview.key, scored, summary, read_again=read_again, embedder=embedder, settings=settings
+        interview.key,
+        scored,
+        _summary(scored, sampler, None if follower is None else follower.log),
+        read_again=sampler.stalled,
+        embedder=embedder,
+        settings=settings,
+    )
+
+
+def failed_reading(
+    interview: Interview, *, reason: str, embedder: ReadingModel, settings: ReadingSettings
+) -> InterviewReading:
+    """Return what is written of an interview that could not be read.
+
+    Parameters
+    ----------
+    interview : Interview
+        Which.
+    reason : str
+        Why; it names no file.
+    embedder, settings
+        See `read_interview`.
+
+    Returns
+    -------
+    InterviewReading
+        With status ``failed``, and no segments.
+    """
+    return _result(
+        interview.key,
+        [],
+        _failed(reason),
+        read_again=True,
+        embedder=embedder,
+        settings=settings,
     )
 
 

@@ -24,6 +24,7 @@ from emoclip_clinical.features.face_scan import (
     FaceScan,
     ScenePicture,
 )
+from emoclip_clinical.features.face_setup import FaceSetup
 from emoclip_clinical.features.patient import PatientChoice
 from emoclip_clinical.features.people import Person
 from emoclip_clinical.records import InputError
@@ -76,6 +77,26 @@ def test_sheets_and_outcomes(interviews, tmp_path):
     assert {len(scene.boxes) for scene in scan.scenes} == {1, 2}
     with Image.open(good.path) as picture:
         assert (picture.format, picture.info) == ("PNG", {})
+
+
+def test_an_error_that_nobody_foresaw_is_one_interviews_fault(
+    make_video, numbered, tmp_path, monkeypatch
+):
+    for name in ("sub-01.mp4", "sub-02.mp4"):
+        make_video(tmp_path / name, images=numbered(10), milliseconds=range(0, 400, 40))
+    whole = FaceSetup.follower
+
+    def failing(self, interview, **settings):
+        if interview.key.name == "sub-01":
+            raise KeyError(str(tmp_path))
+        return whole(self, interview, **settings)
+
+    monkeypatch.setattr(FaceSetup, "follower", failing)
+    bad, good = write_contact_sheets(
+        [tmp_path], config=SMALL, sample_fps=5.0, output=tmp_path / "faces"
+    )
+    assert (bad.path, bad.reason) == (None, "reading it ended in an unforeseen error (KeyError)")
+    assert good.path.is_file()
 
 
 def test_sheets_repeat_to_the_byte(interviews, tmp_path):
