@@ -140,6 +140,7 @@ def read_interview(
             follower = settings.faces.follower(interview, log=FollowingLog())
         with _sampler(interview, settings) as sampler:
             scored = list(reader.scored(sampler, follower))
+        first = sampler
         if follower is not None and follower.read_again:
             # The patient turned out to be someone else than the first guess.
             with _sampler(interview, settings) as sampler:
@@ -149,8 +150,14 @@ def read_interview(
     return _result(
         interview.key,
         scored,
-        _summary(scored, sampler, None if follower is None else follower.log),
-        read_again=sampler.stalled,
+        _summary(
+            scored,
+            sampler,
+            None if follower is None else follower.log,
+            # Faces are known only as far as the first reading came.
+            faults=_faults(first if first.stalled else sampler),
+        ),
+        read_again=first.stalled or sampler.stalled,
         embedder=embedder,
         settings=settings,
     )
@@ -325,16 +332,24 @@ def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
     )
 
 
+def _faults(sampler: BackgroundSampler) -> str:
+    return "" if sampler.log.complete else "; ".join(sampler.log.notes)
+
+
 def _summary(
-    scored: Sequence[_Scored], sampler: BackgroundSampler, faces: FollowingLog | None
+    scored: Sequence[_Scored],
+    sampler: BackgroundSampler,
+    faces: FollowingLog | None,
+    *,
+    faults: str,
 ) -> InterviewSummary:
     log = sampler.log
     choice = None if faces is None else faces.choice
     n_ok = sum(segment.quality.status == "ok" for segment in scored)
     pictures = recording_quality([segment.quality for segment in scored])
     status, reason = "ok", ""
-    if not log.complete:
-        status, reason = "partial", "; ".join(log.notes)
+    if faults:
+        status, reason = "partial", faults
     elif n_ok == 0:
         statuses = [segment.quality.status for segment in scored]
         status = max(STATUSES, key=statuses.count)
