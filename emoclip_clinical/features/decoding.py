@@ -243,14 +243,14 @@ class VideoSampler:
             self.n_decoded += 1
             last = self._last_seconds
             seconds = self._seconds(frame, last + self._step_seconds)
+            if seconds is not None and log.n_frames == 0 and seconds < self.start_seconds:
+                continue
             if seconds is None or frame.is_corrupt or seconds <= last:
                 self._note_damage()
                 continue
             if seconds >= self.stop_seconds:
                 self._stopped = True
                 return
-            if seconds < self.start_seconds:
-                continue
             if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
                 log.ended_early = True
                 log.notes.append(f"its clock jumps by {seconds - last:.0f} s: read up to there")
@@ -262,6 +262,9 @@ class VideoSampler:
         """Note where a usable frame lies, and how long it lasts."""
         if self.log.n_frames == 0:
             self.log.first_seconds = seconds
+            if seconds - self.start_seconds <= max(_duration(frame), 1 / self.sample_fps):
+                # What was damaged before the part that is wanted took nothing from it.
+                self.log.damaged_seconds.clear()
         else:
             self._step_seconds = seconds - self._last_seconds
             missing = self._gaps.missing_seconds(self._step_seconds)
