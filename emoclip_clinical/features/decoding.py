@@ -21,6 +21,13 @@ import numpy as np
 
 from emoclip_clinical.features.gaps import GapWatch
 from emoclip_clinical.features.upright import upright_rgb
+from emoclip_clinical.features.video_clock import (
+    frame_seconds,
+    last_picture_seconds,
+    picture_seconds,
+    promised_end,
+    times_are_in_decoding_order,
+)
 from emoclip_clinical.records import InputError
 
 # Only containers that hold their pictures themselves: playlists could make FFmpeg open other
@@ -152,7 +159,8 @@ class VideoSampler:
         self._container: Any = None
         self._stream: Any = None
         self._last_seconds = -math.inf
-        self._step_seconds = 0.0
+        self._step_seconds = self._longest_step_seconds = 0.0
+        self._in_decoding_order = False
         self._stopped = False
         self._gaps = GapWatch()
 
@@ -161,6 +169,7 @@ class VideoSampler:
         self._container = open_video(self.path)
         try:
             self._stream = picture_track(self._container)
+            self._in_decoding_order = _stores_decoding_order(self.path, self._container)
         except UnreadableVideoError:
             self._container.close()
             raise
@@ -187,7 +196,7 @@ class VideoSampler:
     def expected_seconds(self) -> float:
         """Length of what is to be read, by the header; 0 where it does not say."""
         start = float((self._stream.start_time or 0) * self._stream.time_base)
-        end = min(_promised_end(self._container, self._stream), self.stop_seconds)
+        end = min(promised_end(self._container, self._stream), self.stop_seconds)
         return max(0.0, end - max(start, self.start_seconds))
 
     def __iter__(self) -> Iterator[SampledFrame]:
@@ -234,7 +243,7 @@ class VideoSampler:
             notes=[*log.notes, note],
             ended_early=True,
         )
-        return _closed(copied, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+        return _closed(copied, self._last_seconds, self._end_seconds())
 
     def _frames(self) -> Iterator[tuple[Any, float]]:
         """Yield usable frames with rising times, and keep the log."""
@@ -242,7 +251,11 @@ class VideoSampler:
         for frame in self._decoded():
             self.n_decoded += 1
             last = self._last_seconds
-            seconds = self._seconds(frame, last + self._step_seconds)
+            seconds = picture_seconds(
+                frame,
+                in_decoding_order=self._in_decoding_order,
+                expected=last + self._step_seconds,
+            )
             if seconds is not None and log.n_frames == 0 and seconds < self.start_seconds:
                 continue
             if seconds is None or frame.is_corrupt or seconds <= last:
@@ -262,30 +275,22 @@ class VideoSampler:
         """Note where a usable frame lies, and how long it lasts."""
         if self.log.n_frames == 0:
             self.log.first_seconds = seconds
-            if seconds - self.start_seconds <= max(_duration(frame), 1 / self.sample_fps):
+            if seconds - self.start_seconds <= max(frame_seconds(frame), 1 / self.sample_fps):
                 # What was damaged before the part that is wanted took nothing from it.
                 self.log.damaged_seconds.clear()
         else:
             self._step_seconds = seconds - self._last_seconds
+            self._longest_step_seconds = max(self._longest_step_seconds, self._step_seconds)
             missing = self._gaps.missing_seconds(self._step_seconds)
             if self._last_seconds not in self.log.damaged_seconds[-1:]:
                 self.log.missing_seconds += missing
         self._last_seconds = seconds
         self.log.n_frames += 1
-        duration = _duration(frame)
+        duration = frame_seconds(frame)
         self._step_seconds = duration if duration > 0 else self._step_seconds
 
     def _note_damage(self) -> None:
         self.log.damaged_seconds.append(self._last_seconds)
-
-    def _seconds(self, frame: Any, expected: float) -> float | None:
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        if self._container.format.name == "avi":
-            # AVI stores no presentation times: what decoders give out is in order of decoding.
-            stamp = frame.dts
-            if stamp is None and math.isfinite(expected):
-                return expected
-        return None if stamp is None else float(stamp * frame.time_base)
 
     def _decoded(self) -> Iterator[Any]:
         """Yield every frame that decodes, packet by packet, past damaged ones."""
@@ -327,15 +332,18 @@ class VideoSampler:
         bisect.insort(self.log.damaged_seconds, at_seconds)
 
     def _end_seconds(self) -> float:
-        return min(self._last_seconds + self._step_seconds, self.stop_seconds)
+        length = last_picture_seconds(
+            self._step_seconds, longest_step_seconds=self._longest_step_seconds
+        )
+        return min(self._last_seconds + length, self.stop_seconds)
 
     def _close_log(self) -> None:
-        self.log = _closed(self.log, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+        self.log = _closed(self.log, self._last_seconds, self._end_seconds())
         if not self._stopped:
             self._compare_with_header()
 
     def _compare_with_header(self) -> None:
-        promised = _promised_end(self._container, self._stream)
+        promised = promised_end(self._container, self._stream)
         missing = min(promised, self.stop_seconds) - self.log.end_seconds
         if missing > _SHORTFALL_SECONDS:
             self.log.ended_early = True
@@ -363,11 +371,11 @@ class VideoSampler:
         return "the video holds no picture"
 
 
-def _closed(log: ReadingLog, last: float, step: float, *, stop: float) -> ReadingLog:
+def _closed(log: ReadingLog, last: float, end: float) -> ReadingLog:
     """Fill in what is known once the last picture was read."""
     if log.n_frames == 0:
         return log
-    log.end_seconds = min(last + step, stop)
+    log.end_seconds = end
     if log.n_frames > 1:
         log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
     if log.n_damaged:
@@ -454,21 +462,10 @@ def picture_track(container: Any) -> Any:
     raise UnreadableVideoError("no video track")
 
 
-def _duration(frame: Any) -> float:
-    if not frame.duration or frame.time_base is None:
-        return 0.0
-    return float(frame.duration * frame.time_base)
-
-
-def _promised_end(container: Any, stream: Any) -> float:
-    """End of the video on its own clock as the header has it; minus infinity where unknown."""
-    if stream.duration is not None and stream.time_base is not None:
-        start = stream.start_time or 0
-        return float((start + stream.duration) * stream.time_base)
-    if container.duration is not None and container.duration > 0:
-        # Matroska's duration is counted from zero by some writers and from the first picture by
-        # others; a whole file must not be taken for one that was cut off.
-        counted_from_zero = "matroska" in container.format.name
-        start = 0 if counted_from_zero else container.start_time or 0
-        return float((start + container.duration) / av.time_base)
-    return -math.inf
+def _stores_decoding_order(path: Path, container: Any) -> bool:
+    """Say whether a file has times in order of decoding in place of presentation times."""
+    if container.format.name == "asf":
+        # ASF is made for presentation times, but FFmpeg is not alone in writing the other ones.
+        with open_video(path) as again:
+            return times_are_in_decoding_order(again, picture_track(again))
+    return bool(container.format.name == "avi")
