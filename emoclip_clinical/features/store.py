@@ -44,7 +44,10 @@ class PartCard:
     summary : InterviewSummary
         The interview's quality columns.
     read_again : bool
-        Whether the next run reads it again: it failed, or its decoder hung.
+        Whether the next run reads it again: it failed, its decoder hung, or its file changed
+        while it was read.
+    versions : mapping of str to str
+        Of the packages that it was made with.
     """
 
     key: InterviewKey
@@ -52,6 +55,7 @@ class PartCard:
     source: Mapping[str, object]
     summary: InterviewSummary
     read_again: bool
+    versions: Mapping[str, str]
 
 
 class PartStore:
@@ -118,6 +122,7 @@ class PartStore:
                 source=raw["source"],
                 summary=InterviewSummary(**raw["summary"]),
                 read_again=bool(raw["read_again"]),
+                versions=dict(raw.get("versions", {})),
             )
         except (OSError, ValueError, KeyError, TypeError):
             # A part that was changed by hand is made again, as if it were not there.

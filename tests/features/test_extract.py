@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,58 @@ def test_earlier_interviews_stay_and_are_named(videos, embedder, prompts, tmp_pa
     assert "sub-01, sub-02_ses-1" in result.warnings[0]
 
 
+def test_versions_are_those_that_each_interview_was_made_with(
+    videos, embedder, prompts, tmp_path, monkeypatch
+):
+    def versions():
+        return json.loads((tmp_path / "f" / "features.json").read_text())["versions"]
+
+    run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f")
+    before = versions()
+    assert before["numpy"] == np.__version__
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "av" else real(name))
+    result = run(videos, embedder, prompts, tmp_path / "f")
+    assert versions() == {**before, "av": f"{before['av']}, 99.0"}
+    (warning,) = result.warnings
+    assert f"different versions (extract --overwrite makes all alike): av {before['av']}, 99.0" in (
+        warning
+    )
+    assert run(videos, embedder, prompts, tmp_path / "f", overwrite=True).warnings == ()
+    assert versions() == {**before, "av": "99.0"}
+
+
+@pytest.mark.parametrize("content", ["another", "the same"])
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    videos, embedder, prompts, tmp_path, monkeypatch, content
+):
+    path, other = videos / "sub-01.mp4", videos / "sub-03.mp4"
+    whole = VideoSampler._decoded
+
+    def replaced(self):
+        for i, frame in enumerate(whole(self)):
+            if i == 20 and self.path == path:
+                kept = path.read_bytes() if content == "the same" else other.read_bytes()
+                # As a copy does: a new file under the old name.
+                (videos / "new").write_bytes(kept)
+                os.utime(videos / "new", ns=(1, 1))
+                (videos / "new").replace(path)
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", replaced)
+    result = run(path, embedder, prompts, tmp_path / "f")
+    (outcome,) = result.interviews
+    if content == "the same":
+        assert (outcome.status, outcome.reason) == ("ok", "")
+        return
+    assert (outcome.status, outcome.reason) == ("partial", "the file changed while it was read")
+    monkeypatch.undo()
+    again = run(path, embedder, prompts, tmp_path / "f")
+    assert (again.n_kept, again.n_partial) == (0, 0)
+    run(path, embedder, prompts, tmp_path / "new")
+    assert bytes_of(tmp_path / "f") == bytes_of(tmp_path / "new")
+
+
 class LeftHalfFaces:
     """Sees a face wherever the left of the picture is bright."""
 
@@ -230,6 +283,24 @@ def test_segments_without_enough_face_have_nulls(
     assert (interview["n_segments"], interview["n_ok"], interview["n_faces"]) == (3, 1, 1)
     assert interview["face_coverage"] == pytest.approx(12 / 30)
     assert interview["status"] == "ok"
+
+
+def test_interviews_kept_with_another_rule_for_the_patient_are_named(
+    videos, embedder, prompts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "emoclip_clinical.features.reading_settings.load_detector", lambda config: LeftHalfFaces()
+    )
+    left, right = (ExtractionConfig(patient=rule) for rule in ("left", "right"))
+    run(videos, embedder, prompts, tmp_path / "f", config=left)
+    one = videos / "sub-03.mp4"
+    warning = run(one, embedder, prompts, tmp_path / "f", config=left).warnings[-1]
+    assert warning.endswith("with the same settings: sub-01, sub-02_ses-1")
+    result = run(one, embedder, prompts, tmp_path / "f", config=right)
+    assert result.n_kept == 0
+    warning = result.warnings[-1]
+    assert "another rule for the patient than right" in warning
+    assert warning.endswith(": sub-01 (left), sub-02_ses-1 (left)")
 
 
 def test_a_window_that_the_model_can_not_take_is_refused_before_any_video(
