@@ -30,6 +30,7 @@ from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.patient import patient_warning
 from emoclip_clinical.features.people import Person
 from emoclip_clinical.features.unforeseen import unforeseen_reason
+from emoclip_clinical.features.writing import replacing, writing_to
 from emoclip_clinical.records import InputError, InterviewKey, Progress, no_progress
 
 PERSONS_SHOWN = 12
@@ -210,7 +211,9 @@ def _outcome(
     except Exception as error:
         return SheetOutcome(interview.key, None, None, reason=unforeseen_reason(error))
     path = output / f"{name}.png"
-    draw_contact_sheet(scan, title=name, show_faces=show_faces).save(path)
+    sheet = draw_contact_sheet(scan, title=name, show_faces=show_faces)
+    with writing_to(output), replacing(output, [path.name]) as (target,):
+        sheet.save(target, format="PNG")
     warning = patient_warning(scan.choice, interview=name) or ""
     return SheetOutcome(interview.key, path, scan, warning=warning)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +99,20 @@ def test_an_error_that_nobody_foresaw_is_one_interviews_fault(
     )
     assert (bad.path, bad.reason) == (None, "reading it ended in an unforeseen error (KeyError)")
     assert good.path.is_file()
+
+
+def test_a_full_disk_is_told(make_video, numbered, tmp_path, monkeypatch):
+    make_video(tmp_path / "sub-01.mp4", images=numbered(10), milliseconds=range(0, 400, 40))
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"can not write to .*faces: No space left on device"):
+        write_contact_sheets(
+            [tmp_path / "sub-01.mp4"], config=SMALL, sample_fps=5.0, output=tmp_path / "faces"
+        )
+    assert list((tmp_path / "faces").iterdir()) == []
 
 
 def test_sheets_repeat_to_the_byte(interviews, tmp_path):

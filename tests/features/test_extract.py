@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.faces import Face
+from emoclip_clinical.features.repooling import open_pooled_folder
 from emoclip_clinical.features.scale_out import ScaleOut
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.feature_files import read_feature_files
 
 WHOLE = ExtractionConfig(face="whole_frame", batch_frames=7)
 TABLES = ("segments.parquet", "embeddings.parquet", "interviews.parquet", "features.json")
@@ -327,6 +330,66 @@ def test_an_output_that_is_a_file_is_refused(videos, embedder, prompts, tmp_path
     (tmp_path / "f").write_text("")
     with pytest.raises(InputError, match="can not write"):
         run(videos, embedder, prompts, tmp_path / "f")
+
+
+def full_disk(monkeypatch, *, after):
+    """Let the system find no room, from some file on."""
+    real, n_synced = os.fsync, []
+
+    def fsync(handle):
+        n_synced.append(handle)
+        if len(n_synced) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("after", [0, 6, 16, 19])
+def test_a_full_disk_is_told_and_leaves_the_tables_of_before(
+    videos, embedder, prompts, tmp_path, monkeypatch, after
+):
+    run(videos, embedder, prompts, tmp_path / "f")
+    before = bytes_of(tmp_path / "f")
+    other = ExtractionConfig(face="whole_frame", window_seconds=1.0)
+    # 15 for three parts, then the tables.
+    full_disk(monkeypatch, after=after)
+    with pytest.raises(InputError, match=r"can not write to .*: No space left on device"):
+        run(videos, embedder, prompts, tmp_path / "f", config=other)
+    monkeypatch.undo()
+    left = [path for path in (tmp_path / "f").rglob("*") if "unfinished" in path.name]
+    assert left == []
+    if after < 19:
+        assert bytes_of(tmp_path / "f") == before
+    else:
+        # Old and new tables may stand side by side: without features.json nobody reads them.
+        assert not (tmp_path / "f" / "features.json").exists()
+    run(videos, embedder, prompts, tmp_path / "f", config=other)
+    run(videos, embedder, prompts, tmp_path / "fresh", config=other)
+    assert bytes_of(tmp_path / "f") == bytes_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("n_replaced", range(4))
+def test_old_and_new_tables_are_never_read_together(
+    videos, embedder, prompts, tmp_path, monkeypatch, n_replaced
+):
+    run(videos, embedder, prompts, tmp_path / "f")
+    other = ExtractionConfig(face="whole_frame", window_seconds=1.0)
+    real, done = os.replace, []
+
+    def replace(source, target):
+        if len(done) == n_replaced:
+            raise KeyboardInterrupt
+        done.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        run(videos, embedder, prompts, tmp_path / "f", config=other)
+    with pytest.raises(InputError, match=r"features\.json"):
+        read_feature_files(tmp_path / "f", columns=[])
+    with pytest.raises(InputError, match=r"features\.json"):
+        open_pooled_folder(tmp_path / "f")
 
 
 KILLED = textwrap.dedent(
