@@ -121,7 +121,14 @@ def write_contact_sheets(
     outcomes = []
     for interview in interviews:
         outcomes.append(
-            _outcome(interview, setup, sample_fps=sample_fps, output=output, show_faces=show_faces)
+            _outcome(
+                interview,
+                setup,
+                sample_fps=sample_fps,
+                stall_seconds=config.stall_seconds,
+                output=output,
+                show_faces=show_faces,
+            )
         )
         progress("faces", len(outcomes), len(interviews))
     return tuple(outcomes)
@@ -199,11 +206,19 @@ def unrecognisable(image: np.ndarray, *, squares: int) -> np.ndarray:
 
 
 def _outcome(
-    interview: Interview, setup: FaceSetup, *, sample_fps: float, output: Path, show_faces: bool
+    interview: Interview,
+    setup: FaceSetup,
+    *,
+    sample_fps: float,
+    stall_seconds: float,
+    output: Path,
+    show_faces: bool,
 ) -> SheetOutcome:
     name = interview.key.name
     try:
-        scan = scan_faces(interview, setup=setup, sample_fps=sample_fps)
+        scan = scan_faces(
+            interview, setup=setup, sample_fps=sample_fps, stall_seconds=stall_seconds
+        )
     except UnreadableVideoError as error:
         return SheetOutcome(interview.key, None, None, reason=str(error))
     except InputError:
@@ -214,7 +229,10 @@ def _outcome(
     sheet = draw_contact_sheet(scan, title=name, show_faces=show_faces)
     with writing_to(output), replacing(output, [path.name]) as (target,):
         sheet.save(target, format="PNG")
-    warning = patient_warning(scan.choice, interview=name) or ""
+    warnings = [patient_warning(scan.choice, interview=name) or ""]
+    if scan.given_up:
+        warnings.append(f"{name}: {scan.given_up}; the sheet shows what came before")
+    warning = "; ".join(text for text in warnings if text)
     return SheetOutcome(interview.key, path, scan, warning=warning)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -99,6 +100,34 @@ def test_an_error_that_nobody_foresaw_is_one_interviews_fault(
     )
     assert (bad.path, bad.reason) == (None, "reading it ended in an unforeseen error (KeyError)")
     assert good.path.is_file()
+
+
+def test_a_decoder_that_hangs_is_given_up(make_video, numbered, tmp_path, monkeypatch):
+    for name in ("sub-01.mp4", "sub-02.mp4", "sub-03.mp4"):
+        make_video(tmp_path / name, images=numbered(50), milliseconds=[40 * i for i in range(50)])
+    whole = VideoSampler._decoded
+    never = threading.Event()
+
+    def hanging(self):
+        for i, frame in enumerate(whole(self)):
+            if (self.path.stem, i) in {("sub-01", 0), ("sub-02", 30)}:
+                never.wait()
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", hanging)
+    outcomes = write_contact_sheets(
+        [tmp_path],
+        config=SMALL.model_copy(update={"stall_seconds": 0.5}),
+        sample_fps=5.0,
+        output=tmp_path / "faces",
+    )
+    never.set()
+    wanted = "the decoder gave no picture for 0.5 s"
+    assert (outcomes[0].path, wanted in outcomes[0].reason) == (None, True)
+    assert outcomes[1].path.is_file()
+    assert outcomes[1].warning.startswith("sub-02: ")
+    assert wanted in outcomes[1].warning
+    assert wanted not in outcomes[2].warning
 
 
 def test_a_full_disk_is_told(make_video, numbered, tmp_path, monkeypatch):
