@@ -75,7 +75,8 @@ def _picture_times(path: Path, *, first: float, stall_seconds: float) -> np.ndar
         # What was decoded first is not what is shown first; the steps are right all the same.
         return times - times[0] + first
     # What an edit list hides, or what comes before a whole picture, is not counted by any tool.
-    return times[times >= first - 1e-6]
+    shown: np.ndarray = times[times >= first - 1e-6]
+    return shown
 
 
 class _PacketTimes(VideoSampler):

@@ -76,7 +76,7 @@ def describe_tables(
     *,
     run: Mapping[str, object],
     pooled_names: Sequence[str],
-    versions: Sequence[Mapping[str, str]],
+    versions: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, object]:
     """Return what ``features.json`` says of the tables beside what decided each part.
 
@@ -91,7 +91,7 @@ def describe_tables(
     pooled_names : sequence of str
         Columns of pooled features.
     versions : sequence of mapping
-        From `package_versions`, where each part was made.
+        From `package_versions`, where each part was made; without any, those that are here.
 
     Returns
     -------
