@@ -70,13 +70,13 @@ def _picture_times(path: Path, *, first: float, stall_seconds: float) -> np.ndar
     with BackgroundSampler(packets, stall_seconds=stall_seconds) as reader:
         for _ in reader:
             raise AssertionError("packets are not pictures")
-    times = np.sort(np.array(packets.seconds))
+    times: np.ndarray = np.sort(np.array(packets.seconds))
     if packets.in_decoding_order and len(times):
         # What was decoded first is not what is shown first; the steps are right all the same.
-        return times - times[0] + first
+        times = times - times[0] + first
     # What an edit list hides, or what comes before a whole picture, is not counted by any tool.
-    shown: np.ndarray = times[times >= first - 1e-6]
-    return shown
+    times = times[times >= first - 1e-6]
+    return times
 
 
 class _PacketTimes(VideoSampler):

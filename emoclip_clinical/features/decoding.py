@@ -355,6 +355,9 @@ class VideoSampler:
         """Yield the picture, or nothing where it can not be converted."""
         try:
             image = upright_rgb(frame, self._stream)
+        except (MemoryError, BlockingIOError):
+            # No memory or no thread: of this machine, and not of the file.
+            raise
         except Exception as error:
             self._note_fault(error, at_seconds=seconds)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 _INTEGERS = 9
 
@@ -65,6 +65,8 @@ def displayed(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    # frame.side_data would tie frame and data together until the garbage collector comes, with
+    # the picture's memory and the converter's threads.
+    data = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     found = None if data is None else np.frombuffer(bytes(data), dtype=np.int32)
     return found if found is not None and len(found) == _INTEGERS else None

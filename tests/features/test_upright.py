@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 
 import numpy as np
@@ -65,3 +66,19 @@ def test_all_eight_matrices(tmp_path, make_video, name):
     for image in (sampled, looked_up):
         assert image.shape == expected.shape
         assert np.abs(image.astype(int) - expected).mean() < 5
+
+
+def test_frames_are_let_go_without_the_garbage_collector(tmp_path, make_video, numbered):
+    path = make_video(
+        tmp_path / "a.mp4", images=numbered(30), milliseconds=[40 * i for i in range(30)]
+    )
+    set_matrix(path, MATRICES["half turn"])
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoSampler(path, sample_fps=25.0) as frames:
+            assert sum(1 for _ in frames) == 30
+        left = sum(type(thing).__name__ == "VideoFrame" for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 1
