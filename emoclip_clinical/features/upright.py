@@ -8,6 +8,8 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer, Type
 
 _INTEGERS = 9
+# PyAV's own declaration leaves out the argument.
+_SIDE_DATA_OF: Any = SideDataContainer
 
 
 def upright_rgb(frame: Any, stream: Any) -> np.ndarray:
@@ -67,6 +69,6 @@ def displayed(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _display_matrix(frame: Any) -> np.ndarray | None:
     # frame.side_data would tie frame and data together until the garbage collector comes, with
     # the picture's memory and the converter's threads.
-    data = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
+    data = _SIDE_DATA_OF(frame).get(Type.DISPLAYMATRIX)
     found = None if data is None else np.frombuffer(bytes(data), dtype=np.int32)
     return found if found is not None and len(found) == _INTEGERS else None
