@@ -29,6 +29,8 @@ from emoclip_clinical.features.face_setup import FaceSetup, face_setup, load_det
 from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.patient import patient_warning
 from emoclip_clinical.features.people import Person
+from emoclip_clinical.features.unforeseen import unforeseen_reason
+from emoclip_clinical.features.writing import replacing, writing_to
 from emoclip_clinical.records import InputError, InterviewKey, Progress, no_progress
 
 PERSONS_SHOWN = 12
@@ -119,7 +121,14 @@ def write_contact_sheets(
     outcomes = []
     for interview in interviews:
         outcomes.append(
-            _outcome(interview, setup, sample_fps=sample_fps, output=output, show_faces=show_faces)
+            _outcome(
+                interview,
+                setup,
+                sample_fps=sample_fps,
+                stall_seconds=config.stall_seconds,
+                output=output,
+                show_faces=show_faces,
+            )
         )
         progress("faces", len(outcomes), len(interviews))
     return tuple(outcomes)
@@ -197,16 +206,33 @@ def unrecognisable(image: np.ndarray, *, squares: int) -> np.ndarray:
 
 
 def _outcome(
-    interview: Interview, setup: FaceSetup, *, sample_fps: float, output: Path, show_faces: bool
+    interview: Interview,
+    setup: FaceSetup,
+    *,
+    sample_fps: float,
+    stall_seconds: float,
+    output: Path,
+    show_faces: bool,
 ) -> SheetOutcome:
     name = interview.key.name
     try:
-        scan = scan_faces(interview, setup=setup, sample_fps=sample_fps)
+        scan = scan_faces(
+            interview, setup=setup, sample_fps=sample_fps, stall_seconds=stall_seconds
+        )
     except UnreadableVideoError as error:
         return SheetOutcome(interview.key, None, None, reason=str(error))
+    except InputError:
+        raise
+    except Exception as error:
+        return SheetOutcome(interview.key, None, None, reason=unforeseen_reason(error))
     path = output / f"{name}.png"
-    draw_contact_sheet(scan, title=name, show_faces=show_faces).save(path)
-    warning = patient_warning(scan.choice, interview=name) or ""
+    sheet = draw_contact_sheet(scan, title=name, show_faces=show_faces)
+    with writing_to(output), replacing(output, [path.name]) as (target,):
+        sheet.save(target, format="PNG")
+    warnings = [patient_warning(scan.choice, interview=name) or ""]
+    if scan.given_up:
+        warnings.append(f"{name}: {scan.given_up}; the sheet shows what came before")
+    warning = "; ".join(text for text in warnings if text)
     return SheetOutcome(interview.key, path, scan, warning=warning)
 
 

@@ -7,6 +7,7 @@ does not grow with the length of the video.
 
 from __future__ import annotations
 
+import bisect
 import math
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,14 @@ import av
 import numpy as np
 
 from emoclip_clinical.features.gaps import GapWatch
+from emoclip_clinical.features.upright import upright_rgb
+from emoclip_clinical.features.video_clock import (
+    frame_seconds,
+    last_picture_seconds,
+    picture_seconds,
+    promised_end,
+    times_are_in_decoding_order,
+)
 from emoclip_clinical.records import InputError
 
 # Only containers that hold their pictures themselves: playlists could make FFmpeg open other
@@ -150,7 +159,9 @@ class VideoSampler:
         self._container: Any = None
         self._stream: Any = None
         self._last_seconds = -math.inf
-        self._step_seconds = 0.0
+        self._step_seconds = self._longest_step_seconds = 0.0
+        self._in_decoding_order = False
+        self._stopped = False
         self._gaps = GapWatch()
 
     def __enter__(self) -> VideoSampler:
@@ -158,6 +169,7 @@ class VideoSampler:
         self._container = open_video(self.path)
         try:
             self._stream = picture_track(self._container)
+            self._in_decoding_order = _stores_decoding_order(self.path, self._container)
         except UnreadableVideoError:
             self._container.close()
             raise
@@ -184,7 +196,7 @@ class VideoSampler:
     def expected_seconds(self) -> float:
         """Length of what is to be read, by the header; 0 where it does not say."""
         start = float((self._stream.start_time or 0) * self._stream.time_base)
-        end = min(_promised_end(self._container, self._stream), self.stop_seconds)
+        end = min(promised_end(self._container, self._stream), self.stop_seconds)
         return max(0.0, end - max(start, self.start_seconds))
 
     def __iter__(self) -> Iterator[SampledFrame]:
@@ -198,16 +210,18 @@ class VideoSampler:
             distance = abs(position - slot)
             if slot != candidate_slot:
                 if candidate is not None:
-                    yield self._sampled(candidate, candidate_slot, candidate_seconds)
+                    yield from self._sampled(candidate, candidate_slot, candidate_seconds)
                 candidate_slot, candidate_distance = slot, math.inf
             if distance < candidate_distance:
                 candidate, candidate_seconds, candidate_distance = frame, seconds, distance
-        if candidate is None:
+        if candidate is not None:
+            length = self._end_seconds() - self.log.first_seconds
+            # The last picture may be nearest to an instant at which the video is over.
+            if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
+                yield from self._sampled(candidate, candidate_slot, candidate_seconds)
+        self._close_log()
+        if self.log.n_sampled == 0:
             raise UnreadableVideoError(self._why_nothing())
-        length = self.log.end_seconds - self.log.first_seconds
-        # The last picture may be nearest to an instant at which the video is over.
-        if candidate_slot == 0 or candidate_slot / self.sample_fps < length - _TINY_SECONDS:
-            yield self._sampled(candidate, candidate_slot, candidate_seconds)
 
     def log_so_far(self, note: str) -> ReadingLog:
         """Return the log as if the video had ended here, with a note that says why.
@@ -229,7 +243,7 @@ class VideoSampler:
             notes=[*log.notes, note],
             ended_early=True,
         )
-        return _closed(copied, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+        return _closed(copied, self._last_seconds, self._end_seconds())
 
     def _frames(self) -> Iterator[tuple[Any, float]]:
         """Yield usable frames with rising times, and keep the log."""
@@ -237,77 +251,99 @@ class VideoSampler:
         for frame in self._decoded():
             self.n_decoded += 1
             last = self._last_seconds
-            seconds = self._seconds(frame, last + self._step_seconds)
+            seconds = picture_seconds(
+                frame,
+                in_decoding_order=self._in_decoding_order,
+                expected=last + self._step_seconds,
+            )
+            if seconds is not None and log.n_frames == 0 and seconds < self.start_seconds:
+                continue
             if seconds is None or frame.is_corrupt or seconds <= last:
                 self._note_damage()
                 continue
             if seconds >= self.stop_seconds:
-                self._close_log()
+                self._stopped = True
                 return
-            if seconds < self.start_seconds:
-                continue
             if log.n_frames and seconds - last > _LARGEST_JUMP_SECONDS:
                 log.ended_early = True
                 log.notes.append(f"its clock jumps by {seconds - last:.0f} s: read up to there")
-                break
+                return
             self._take_place(frame, seconds)
             yield frame, seconds
-        self._close_log()
-        self._compare_with_header()
 
     def _take_place(self, frame: Any, seconds: float) -> None:
         """Note where a usable frame lies, and how long it lasts."""
         if self.log.n_frames == 0:
             self.log.first_seconds = seconds
+            if seconds - self.start_seconds <= max(frame_seconds(frame), 1 / self.sample_fps):
+                # What was damaged before the part that is wanted took nothing from it.
+                self.log.damaged_seconds.clear()
         else:
             self._step_seconds = seconds - self._last_seconds
+            self._longest_step_seconds = max(self._longest_step_seconds, self._step_seconds)
             missing = self._gaps.missing_seconds(self._step_seconds)
             if self._last_seconds not in self.log.damaged_seconds[-1:]:
                 self.log.missing_seconds += missing
         self._last_seconds = seconds
         self.log.n_frames += 1
-        duration = _duration(frame)
+        duration = frame_seconds(frame)
         self._step_seconds = duration if duration > 0 else self._step_seconds
 
     def _note_damage(self) -> None:
         self.log.damaged_seconds.append(self._last_seconds)
 
-    def _seconds(self, frame: Any, expected: float) -> float | None:
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        if self._container.format.name == "avi":
-            # AVI stores no presentation times: what decoders give out is in order of decoding.
-            stamp = frame.dts
-            if stamp is None and math.isfinite(expected):
-                return expected
-        return None if stamp is None else float(stamp * frame.time_base)
-
     def _decoded(self) -> Iterator[Any]:
         """Yield every frame that decodes, packet by packet, past damaged ones."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except Exception as error:
+                self._note_fault(error)
+            else:
+                yield from frames
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
         failed_reads = 0
         while True:
             try:
-                for packet in self._container.demux(self._stream):
-                    try:
-                        yield from packet.decode()
-                    except av.error.EOFError:
-                        return
-                    except av.error.FFmpegError:
-                        self._note_damage()
-                return
+                packet = next(packets, None)
             except av.error.EOFError:
                 return
-            except av.error.FFmpegError:
-                self._note_damage()
+            except Exception as error:
+                self._note_fault(error)
                 failed_reads += 1
                 if failed_reads > _MAXIMUM_FAILED_READS:
                     self.log.ended_early = True
                     return
+                packets = self._container.demux(self._stream)
+                continue
+            if packet is None:
+                return
+            yield packet
+
+    def _note_fault(self, error: Exception, *, at_seconds: float | None = None) -> None:
+        """Count what a damaged file raised, of whatever kind; PyAV has many."""
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise error
+        at_seconds = self._last_seconds if at_seconds is None else at_seconds
+        bisect.insort(self.log.damaged_seconds, at_seconds)
+
+    def _end_seconds(self) -> float:
+        length = last_picture_seconds(
+            self._step_seconds, longest_step_seconds=self._longest_step_seconds
+        )
+        return min(self._last_seconds + length, self.stop_seconds)
 
     def _close_log(self) -> None:
-        self.log = _closed(self.log, self._last_seconds, self._step_seconds, stop=self.stop_seconds)
+        self.log = _closed(self.log, self._last_seconds, self._end_seconds())
+        if not self._stopped:
+            self._compare_with_header()
 
     def _compare_with_header(self) -> None:
-        promised = _promised_end(self._container, self._stream)
+        promised = promised_end(self._container, self._stream)
         missing = min(promised, self.stop_seconds) - self.log.end_seconds
         if missing > _SHORTFALL_SECONDS:
             self.log.ended_early = True
@@ -315,23 +351,34 @@ class VideoSampler:
                 f"its pictures end {missing:.1f} s before the duration in its header"
             )
 
-    def _sampled(self, frame: Any, slot: int, seconds: float) -> SampledFrame:
+    def _sampled(self, frame: Any, slot: int, seconds: float) -> Iterator[SampledFrame]:
+        """Yield the picture, or nothing where it can not be converted."""
+        try:
+            image = upright_rgb(frame, self._stream)
+        except (MemoryError, BlockingIOError):
+            # No memory or no thread: of this machine, and not of the file.
+            raise
+        except Exception as error:
+            self._note_fault(error, at_seconds=seconds)
+            return
         self.log.n_sampled += 1
-        return SampledFrame(slot=slot, seconds=seconds, image=upright_rgb(frame, self._stream))
+        yield SampledFrame(slot=slot, seconds=seconds, image=image)
 
     def _why_nothing(self) -> str:
-        if math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds):
+        if self.log.n_frames == 0 and (
+            math.isfinite(self.start_seconds) or math.isfinite(self.stop_seconds)
+        ):
             return "no picture between start_seconds and stop_seconds on the video's own clock"
         if self.log.n_damaged:
             return f"no picture could be decoded (damaged packets: {self.log.n_damaged})"
         return "the video holds no picture"
 
 
-def _closed(log: ReadingLog, last: float, step: float, *, stop: float) -> ReadingLog:
+def _closed(log: ReadingLog, last: float, end: float) -> ReadingLog:
     """Fill in what is known once the last picture was read."""
     if log.n_frames == 0:
         return log
-    log.end_seconds = min(last + step, stop)
+    log.end_seconds = end
     if log.n_frames > 1:
         log.source_fps = (log.n_frames - 1) / (last - log.first_seconds)
     if log.n_damaged:
@@ -360,8 +407,9 @@ def open_video(path: Path) -> Any:
             )
         if status.st_size == 0:
             raise UnreadableVideoError("the file is empty (0 bytes)")
+        # FFmpeg takes what stands before a colon in a relative path for a protocol.
         return av.open(
-            str(path),
+            str(path.absolute()),
             metadata_errors="ignore",
             options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
         )
@@ -417,32 +465,10 @@ def picture_track(container: Any) -> Any:
     raise UnreadableVideoError("no video track")
 
 
-def _duration(frame: Any) -> float:
-    if not frame.duration or frame.time_base is None:
-        return 0.0
-    return float(frame.duration * frame.time_base)
-
-
-def _promised_end(container: Any, stream: Any) -> float:
-    """End of the video on its own clock as the header has it; minus infinity where unknown."""
-    if stream.duration is not None and stream.time_base is not None:
-        start = stream.start_time or 0
-        return float((start + stream.duration) * stream.time_base)
-    if container.duration is not None and container.duration > 0:
-        # Matroska's duration is counted from zero by some writers and from the first picture by
-        # others; a whole file must not be taken for one that was cut off.
-        counted_from_zero = "matroska" in container.format.name
-        start = 0 if counted_from_zero else container.start_time or 0
-        return float((start + container.duration) / av.time_base)
-    return -math.inf
-
-
-def upright_rgb(frame: Any, stream: Any) -> np.ndarray:
-    """Return a frame as RGB (height, width, 3), turned upright, with square pixels."""
-    width = frame.width
-    ratio = stream.sample_aspect_ratio
-    if ratio is not None and ratio > 0 and ratio != 1:
-        width = max(1, round(frame.width * float(ratio)))
-    image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, k=quarter_turns))
+def _stores_decoding_order(path: Path, container: Any) -> bool:
+    """Say whether a file has times in order of decoding in place of presentation times."""
+    if container.format.name == "asf":
+        # ASF is made for presentation times, but FFmpeg is not alone in writing the other ones.
+        with open_video(path) as again:
+            return times_are_in_decoding_order(again, picture_track(again))
+    return bool(container.format.name == "avi")

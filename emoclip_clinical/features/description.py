@@ -19,7 +19,7 @@ from emoclip_clinical.records import PromptSet
 if TYPE_CHECKING:
     from emoclip_clinical.core.embedder import Embedder
 
-FORMAT = 4
+FORMAT = 5
 """Number of the layout and of the calculations; parts made under another are made again."""
 
 _PACKAGES = ("av", "numpy", "onnxruntime", "open_clip_torch", "pyarrow", "torch", "torchvision")
@@ -76,6 +76,7 @@ def describe_tables(
     *,
     run: Mapping[str, object],
     pooled_names: Sequence[str],
+    versions: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, object]:
     """Return what ``features.json`` says of the tables beside what decided each part.
 
@@ -89,6 +90,8 @@ def describe_tables(
         From `describe_run`.
     pooled_names : sequence of str
         Columns of pooled features.
+    versions : sequence of mapping
+        From `package_versions`, where each part was made; without any, those that are here.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def describe_tables(
             "weights": config.pooling_weights,
         },
         "pooled_features": list(pooled_names),
-        "versions": package_versions(),
+        "versions": all_versions(versions),
     }
 
 
@@ -122,6 +125,15 @@ def describe_source(interview: Interview) -> Mapping[str, object]:
     }
 
 
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Return a file's size and its time of change in nanoseconds; None where it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -136,3 +148,24 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def all_versions(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return every version that parts were made with.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+        From `package_versions`, one for each part.
+
+    Returns
+    -------
+    dict of str to str
+        By package; where parts differ, all of its versions, sorted, with commas. Of no parts, the
+        versions that are here.
+    """
+    found: dict[str, set[str]] = {}
+    for versions in parts or [package_versions()]:
+        for package, version in versions.items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(several)) for package, several in found.items()}

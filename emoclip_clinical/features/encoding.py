@@ -118,6 +118,7 @@ class FrameEncoder:
         self._filling: dict[int, _Batch] = {}
         self._ready: deque[_Batch] = deque()
         self._stopped = False
+        self._failed = False
         self._n_lanes = 0
 
     def __enter__(self) -> FrameEncoder:
@@ -146,6 +147,11 @@ class FrameEncoder:
             self._ready.clear()
             self._filling.clear()
             self._changed.notify_all()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the model could not encode a batch: a fault of the run, not of an interview."""
+        return self._failed
 
     def lane(self) -> Lane:
         """Return the way in for one interview."""
@@ -183,6 +189,7 @@ class FrameEncoder:
                 vectors = embedder.encode_prepared(batch.pictures)
             except BaseException as error:
                 # Raised again in the thread that waits for the batch.
+                self._failed = True
                 batch.end(error=error)
             else:
                 batch.end(vectors=vectors)

@@ -13,8 +13,15 @@ import numpy as np
 
 from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
-from emoclip_clinical.features.description import describe_run, describe_source, describe_tables
-from emoclip_clinical.features.encoding import FrameEncoder, rows_are_independent
+from emoclip_clinical.features.description import (
+    all_versions,
+    describe_run,
+    describe_source,
+    describe_tables,
+    file_state,
+    package_versions,
+)
+from emoclip_clinical.features.encoding import EncodingStopped, FrameEncoder, rows_are_independent
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
     InterviewSummary,
@@ -24,10 +31,17 @@ from emoclip_clinical.features.layout import (
 from emoclip_clinical.features.patient import PatientChoice, patient_warning
 from emoclip_clinical.features.pooled_parts import Pooler
 from emoclip_clinical.features.precision import PrecisionChoice
-from emoclip_clinical.features.reading import ReadingSettings, SecondsDone, read_interview
+from emoclip_clinical.features.reading import (
+    InterviewReading,
+    ReadingSettings,
+    SecondsDone,
+    failed_reading,
+    read_interview,
+)
 from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
 from emoclip_clinical.features.store import PartCard, PartStore
+from emoclip_clinical.features.unforeseen import unforeseen_reason
 from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptSet
 
 if TYPE_CHECKING:
@@ -203,22 +217,41 @@ class ExtractionRun:
         card = self.finished(interview)
         kept = card is not None and not card.read_again and not overwrite
         if card is None or not kept:
-            reading = read_interview(
+            state, source = file_state(interview.path), self._source(interview)
+            reading = self._reading(interview, progress=progress)
+            changed = file_state(interview.path) != state and self._source(interview) != source
+            card = PartCard(
+                key=interview.key,
+                settings_hash=self._settings_hash,
+                source=source,
+                summary=_changed_summary(reading.summary) if changed else reading.summary,
+                read_again=reading.read_again or changed,
+                versions=package_versions(),
+            )
+            self.store.write(card, reading)
+        return _outcome_of(card, kept=kept)
+
+    def _reading(self, interview: Interview, *, progress: Progress) -> InterviewReading:
+        try:
+            return read_interview(
                 interview,
                 embedder=self._embedder,
                 settings=self._settings,
                 lane=self._encoder.lane(),
                 seconds_done=_seconds_done(interview.key, progress),
             )
-            card = PartCard(
-                key=interview.key,
-                settings_hash=self._settings_hash,
-                source=self._source(interview),
-                summary=reading.summary,
-                read_again=reading.read_again,
+        except (EncodingStopped, InputError, BrokenPipeError):
+            # The run is over, its settings are wrong, or nobody hears its progress any more.
+            raise
+        except Exception as error:
+            if self._encoder.failed:
+                raise
+            return failed_reading(
+                interview,
+                reason=unforeseen_reason(error),
+                embedder=self._embedder,
+                settings=self._settings,
             )
-            self.store.write(card, reading)
-        return _outcome_of(card, kept=kept)
 
     def outcomes_of_parts(self, interviews: Sequence[Interview]) -> list[InterviewOutcome]:
         """Return the outcomes of interviews that other processes read.
@@ -260,20 +293,39 @@ class ExtractionRun:
             pooled=[self._pooler.pool_part(self.store.parts / card.key.name) for card in same],
             description=self._features_json(same, names),
         )
-        asked = {interview.key for interview in interviews}
         left_out = [card.key.name for card in cards if card.settings_hash != self._settings_hash]
-        earlier = [card.key.name for card in same if card.key not in asked]
         warnings = []
         if left_out:
             warnings.append(
                 "not in the tables, because they were made with other settings or another model "
                 f"(extract them again): {', '.join(left_out)}"
             )
-        if earlier:
+        return [*warnings, *self._earlier(same, interviews), *_mixed_versions(same)]
+
+    def _earlier(self, cards: Sequence[PartCard], interviews: Sequence[Interview]) -> list[str]:
+        """Name the interviews of the tables that this run was not asked for."""
+        asked = {interview.key for interview in interviews}
+        earlier = [card for card in cards if card.key not in asked]
+        others = [card for card in earlier if not self._same_patient_rule(card)]
+        alike = [card for card in earlier if card not in others]
+        warnings = []
+        if alike:
             warnings.append(
-                f"in the tables from an earlier run with the same settings: {', '.join(earlier)}"
+                "in the tables from an earlier run with the same settings: "
+                f"{', '.join(card.key.name for card in alike)}"
+            )
+        if others:
+            told = ", ".join(f"{card.key.name} ({card.source['patient']})" for card in others)
+            warnings.append(
+                "in the tables from an earlier run with another rule for the patient than "
+                f"{self._setup.config.patient} (extract them again, unless the rule was theirs): "
+                f"{told}"
             )
         return warnings
+
+    def _same_patient_rule(self, card: PartCard) -> bool:
+        faces = self._settings.faces
+        return faces is None or card.source.get("patient") == faces.rule.text
 
     def _features_json(self, cards: Sequence[PartCard], names: Sequence[str]) -> dict[str, object]:
         return {
@@ -281,7 +333,11 @@ class ExtractionRun:
             # Beside the settings and not among them: none of these changes a part.
             "precision_check": self._setup.precision.to_json(),
             **describe_tables(
-                self._embedder, self._setup.config, run=self._description, pooled_names=names
+                self._embedder,
+                self._setup.config,
+                run=self._description,
+                pooled_names=names,
+                versions=[card.versions for card in cards],
             ),
             "inputs": [{"interview": card.key.name, **card.source} for card in cards],
         }
@@ -292,6 +348,30 @@ class ExtractionRun:
             **describe_source(interview),
             **({} if faces is None else faces.sources(interview)),
         }
+
+
+def _changed_summary(summary: InterviewSummary) -> InterviewSummary:
+    """Say that what was read may be of two files."""
+    reasons = [summary.reason] if summary.reason else []
+    return replace(
+        summary,
+        status="failed" if summary.status == "failed" else "partial",
+        reason="; ".join([*reasons, "the file changed while it was read"]),
+    )
+
+
+def _mixed_versions(cards: Sequence[PartCard]) -> list[str]:
+    mixed = [
+        f"{package} {versions}"
+        for package, versions in all_versions([card.versions for card in cards]).items()
+        if ", " in versions
+    ]
+    if not mixed:
+        return []
+    return [
+        "the tables hold interviews made with different versions (extract --overwrite makes all "
+        f"alike): {'; '.join(mixed)}"
+    ]
 
 
 def _seconds_done(key: InterviewKey, progress: Progress) -> SecondsDone:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.crop import crop_face
 from emoclip_clinical.features.decoding import SampledFrame, VideoSampler
 from emoclip_clinical.features.face_setup import FaceSetup
@@ -80,6 +81,8 @@ class FaceScan:
         A few for each person, by number, in order of time.
     scenes : tuple of ScenePicture
         A few, spread over the interview.
+    given_up : str
+        Why the rest of the interview was not looked through; else empty.
     """
 
     choice: PatientChoice
@@ -87,9 +90,12 @@ class FaceScan:
     doubtful_seconds: float
     pictures: dict[int, tuple[FacePicture, ...]]
     scenes: tuple[ScenePicture, ...]
+    given_up: str = ""
 
 
-def scan_faces(interview: Interview, *, setup: FaceSetup, sample_fps: float) -> FaceScan:
+def scan_faces(
+    interview: Interview, *, setup: FaceSetup, sample_fps: float, stall_seconds: float
+) -> FaceScan:
     """Look through an interview as extraction does, without a model.
 
     Parameters
@@ -100,6 +106,8 @@ def scan_faces(interview: Interview, *, setup: FaceSetup, sample_fps: float) -> 
         The face settings of the run.
     sample_fps : float
         Frames sampled per second; with extraction's own, people have the same numbers as there.
+    stall_seconds : float
+        See `BackgroundSampler`.
 
     Returns
     -------
@@ -119,8 +127,8 @@ def scan_faces(interview: Interview, *, setup: FaceSetup, sample_fps: float) -> 
         start_seconds=interview.start_seconds,
         stop_seconds=interview.stop_seconds,
     )
-    with sampler:
-        choice = follower.scan(sampler)
+    with BackgroundSampler(sampler, stall_seconds=stall_seconds) as frames:
+        choice = follower.scan(frames)
     people = follower.people
     return FaceScan(
         choice=choice,
@@ -128,6 +136,7 @@ def scan_faces(interview: Interview, *, setup: FaceSetup, sample_fps: float) -> 
         doubtful_seconds=sum(people.doubtful_seconds.values()),
         pictures={person.number: album.pictures_of(person) for person in people.persons},
         scenes=tuple(_spread(album.scenes)),
+        given_up=frames.log.notes[-1] if frames.stalled else "",
     )
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from emoclip_clinical.features.centerface import CenterFace, centerface_weights
 from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.counted_boxes import on_the_videos_clock
 from emoclip_clinical.features.crop import crop_face
 from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.faces import Face, FaceDetector
@@ -58,6 +59,8 @@ class FaceSetup:
         Holds ``<participant_id>.jpg`` or ``.png``, or ``<interview>.jpg`` or ``.png``.
     identity : UnifaceIdentity or None
         Compares faces with reference pictures; loaded by `prepared` where a rule needs it.
+    stall_seconds : float
+        See `BackgroundSampler`.
     """
 
     detector: FaceDetector | None
@@ -70,6 +73,7 @@ class FaceSetup:
     boxes_fps: float | None = None
     reference_folder: Path | None = None
     identity: UnifaceIdentity | None = None
+    stall_seconds: float = 120.0
 
     def rule_of(self, interview: Interview) -> PatientRule:
         """Return how the patient of one interview is told: by its own rule, or the run's."""
@@ -175,13 +179,14 @@ class FaceSetup:
 
     def _table(self, interview: Interview) -> FaceTable:
         try:
-            return read_face_table(
+            table = read_face_table(
                 self._boxes(interview),
                 minimum_score=self.minimum_score,
                 frames_per_second=self.boxes_fps,
             )
         except InputError as error:
             raise UnreadableVideoError(f"its table of boxes: {'; '.join(error.faults)}") from None
+        return on_the_videos_clock(table, interview.path, stall_seconds=self.stall_seconds)
 
     def _picture(self, interview: Interview) -> Path | None:
         if self.reference_folder is None:
@@ -277,6 +282,7 @@ def face_setup(config: ExtractionConfig, *, detector: FaceDetector | None) -> Fa
         boxes_folder=Path(config.boxes_folder or "") if config.face == "precomputed" else None,
         boxes_fps=config.boxes_fps,
         reference_folder=Path(config.reference_folder) if config.reference_folder else None,
+        stall_seconds=config.stall_seconds,
     )
 
 

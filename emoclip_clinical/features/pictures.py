@@ -15,8 +15,8 @@ from emoclip_clinical.features.decoding import (
     UnreadableVideoError,
     open_video,
     picture_track,
-    upright_rgb,
 )
+from emoclip_clinical.features.upright import upright_rgb
 
 _LAST_STAMP = 2**62
 _NEAR_SECONDS = 4.0
@@ -96,7 +96,11 @@ class PictureReader:
             if self._shown is None:
                 raise UnreadableVideoError("no picture could be decoded")
             found, frame = self._shown
-            return SampledFrame(slot=0, seconds=found, image=upright_rgb(frame, self._stream))
+            try:
+                image = upright_rgb(frame, self._stream)
+            except av.error.FFmpegError:
+                raise UnreadableVideoError("the picture is damaged") from None
+            return SampledFrame(slot=0, seconds=found, image=image)
 
     def _jump(self, seconds: float) -> None:
         ticks = int(min(seconds / self._stream.time_base, _LAST_STAMP))
@@ -118,7 +122,8 @@ class PictureReader:
                 frames = [] if packet is None else packet.decode()
             except av.error.EOFError:
                 return
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, LookupError):
+                # PyAV raises IndexError for a track that turns up late in a damaged file.
                 continue
             for frame in frames:
                 if frame.time is not None and frame.time > last:

@@ -40,6 +40,11 @@ def pool_without_each(
         Row i without segment i; columns in the order of `pooled_names`; NaN where too few
         segments are left.
     """
+    names = pooled_names(
+        prompt_vectors, embedding_width=segments.embeddings.shape[1], pooling=pooling
+    )
+    if not len(segments.index):
+        return np.empty((0, len(names)))
     interview = _Interview(segments, prompt_vectors, weights)
     # A division by an empty rest is what gives the NaN of a feature that is not defined.
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -49,9 +54,6 @@ def pool_without_each(
             if key in pooling
             for block in made(interview)
         ]
-    names = pooled_names(
-        prompt_vectors, embedding_width=segments.embeddings.shape[1], pooling=pooling
-    )
     pooled = np.concatenate([np.empty((len(interview.weight), 0)), *blocks], axis=1)
     assert pooled.shape[1] == len(names)
     return pooled

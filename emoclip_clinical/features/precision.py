@@ -12,7 +12,7 @@ import numpy as np
 from emoclip_clinical.core.threads import each_thread_alone
 from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.config import Precision
-from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.records import InputError
 
@@ -217,7 +217,7 @@ def _real_frames(
                     embedder.prepare(frame.image)
                     for _, frame in zip(range(each), frames, strict=False)
                 ]
-        except UnreadableVideoError:
+        except Exception:
             # Its reason comes into interviews.parquet when its turn comes.
             continue
     return pictures[:_CHECKED_FRAMES]

@@ -3,17 +3,18 @@
 One table for each interview, ``<interview>.csv``, in one of three forms, known by its columns:
 
 - our own: ``seconds, left, top, width, height[, score]``, pixels of the upright picture;
-- OpenFace 2: ``timestamp, confidence, x_0 … x_67, y_0 … y_67[, success]``; the box is the one of
-  the 68 points, raised by a third of its height for the forehead;
+- OpenFace 2: ``timestamp, confidence, x_0 … x_67, y_0 … y_67[, success, frame]``; the box is the
+  one of the 68 points, raised by a third of its height for the forehead;
 - py-feat: ``frame, FaceRectX, FaceRectY, FaceRectWidth, FaceRectHeight[, FaceScore]``, with the
   video's constant frame rate, since it writes no times of its own.
 
-Times are on the video's own clock, as everywhere.
+Our own times are on the video's own clock, as everywhere. OpenFace and py-feat know no clock: they
+count pictures from the first one, at one rate; `counted_boxes` puts theirs on the video's clock.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,15 @@ class FaceTable:
         The faces at each time.
     tolerance_seconds : float
         How far a picture may be from the nearest row: half the usual step.
+    pictures : ndarray of int, shape (n_times,), or None
+        Where a tool counts from the first picture: which picture, from 0, each time stands for.
+        None where times are on the video's own clock.
     """
 
     seconds: np.ndarray
     faces: tuple[tuple[Face, ...], ...]
     tolerance_seconds: float
+    pictures: np.ndarray | None = None
 
     def at(self, seconds: float) -> tuple[Face, ...]:
         """Return the faces at a moment, best score first; none where no row is near."""
@@ -108,7 +113,8 @@ def read_face_table(
     if "success" in frame.columns:
         found &= frame["success"].to_numpy(dtype=float) > 0
     _check(seconds, boxes, found)
-    return _table(seconds, boxes, np.clip(scores, 1e-6, 1.0), found & (scores >= minimum_score))
+    table = _table(seconds, boxes, np.clip(scores, 1e-6, 1.0), found & (scores >= minimum_score))
+    return table if form == "own" else replace(table, pictures=_pictures(frame, form, seconds))
 
 
 def _columns(path: Path) -> pd.DataFrame:
@@ -190,6 +196,17 @@ def _openface(frame: pd.DataFrame, _: float) -> Parsed:
         frame["timestamp"].to_numpy(dtype=float),
         np.stack([left, raised, right - left, bottom - raised], axis=1),
     )
+
+
+def _pictures(frame: pd.DataFrame, form: str, seconds: np.ndarray) -> np.ndarray:
+    """Return which picture each time stands for; OpenFace numbers them from 1, py-feat from 0."""
+    times, row = np.unique(seconds, return_index=True)
+    numbers = frame.get("frame")
+    if numbers is None or not np.isfinite(numbers.to_numpy(dtype=float)).all():
+        # Without numbers: a row for each picture, with or without a face.
+        return np.arange(len(times))
+    first = 1 if form == "OpenFace" else 0
+    return np.asarray(numbers.to_numpy(dtype=float)[row].round().astype(np.int64) - first)
 
 
 def _check(seconds: np.ndarray, boxes: np.ndarray, found: np.ndarray) -> None:

@@ -26,7 +26,8 @@ class SegmentQuality:
     n_frames : int
         Sampled frames that could be read.
     face_coverage : float or None
-        Share of them that show the face, in [0, 1]; None where no face was looked for.
+        Share of the segment's frames that show the face, in [0, 1]; those that could not be read
+        do not. None where no face was looked for, or no frame was read.
     FaceRectX, FaceRectY, FaceRectWidth, FaceRectHeight : float or None
         Median box in pixels of the upright picture.
     FaceScore : float or None
@@ -84,6 +85,7 @@ def segment_quality(
         Its columns; what could not be measured is None.
     """
     records = window.records
+    n_expected = max(1, len(records), round(window.n_slots * source_share))
     seen = [r for r in records if r.vector is not None]
     faces = [r.face for r in seen if r.face is not None]
     measured = {
@@ -96,14 +98,14 @@ def segment_quality(
         n_read=len(records),
         n_seen=len(seen),
         n_others=sum(r.other_person for r in records),
-        n_expected=max(1, round(window.n_slots * source_share)),
+        n_expected=n_expected,
         minimum_coverage=thresholds.minimum_coverage,
     )
     if status == "ok" and (failed := failed_thresholds(measured, config=thresholds)):
         status, reason = "low_coverage", failed
     return SegmentQuality(
         n_frames=len(records),
-        face_coverage=len(seen) / len(records) if faces_wanted and records else None,
+        face_coverage=len(seen) / n_expected if faces_wanted and records else None,
         FaceRectX=_median([face.left for face in faces]),
         FaceRectY=_median([face.top for face in faces]),
         FaceRectWidth=_median([face.width for face in faces]),
@@ -125,8 +127,12 @@ def _status(
     others = f"; other_person: in {n_others} a face that is not surely theirs" if n_others else ""
     if n_seen == 0:
         return "no_face", f"no face of the patient in {n_read} frames{others}"
-    if n_seen < minimum_coverage * n_read:
-        return "low_coverage", f"the patient's face in {n_seen} of {n_read} frames{others}"
+    if n_seen < minimum_coverage * n_expected:
+        unread = f"; {n_read} could be read" if n_read < n_expected else ""
+        return (
+            "low_coverage",
+            f"the patient's face in {n_seen} of {n_expected} frames{unread}{others}",
+        )
     return "ok", ""
 
 

@@ -134,25 +134,61 @@ def read_interview(
         With status ``failed``, and no segments, where the video can not be read at all.
     """
     reader = _Reader(embedder, settings=settings, lane=lane, seconds_done=seconds_done)
-    scored: list[_Scored] = []
-    read_again = True
     try:
         follower = None
         if settings.faces is not None:
             follower = settings.faces.follower(interview, log=FollowingLog())
         with _sampler(interview, settings) as sampler:
             scored = list(reader.scored(sampler, follower))
+        first = sampler
         if follower is not None and follower.read_again:
             # The patient turned out to be someone else than the first guess.
             with _sampler(interview, settings) as sampler:
                 scored = list(reader.scored(sampler, follower))
     except UnreadableVideoError as error:
-        scored, summary = [], _failed(str(error))
-    else:
-        read_again = sampler.stalled
-        summary = _summary(scored, sampler, None if follower is None else follower.log)
+        return failed_reading(interview, reason=str(error), embedder=embedder, settings=settings)
     return _result(
-        interview.key, scored, summary, read_again=read_again, embedder=embedder, settings=settings
+        interview.key,
+        scored,
+        _summary(
+            scored,
+            sampler,
+            None if follower is None else follower.log,
+            # Faces are known only as far as the first reading came.
+            faults=_faults(first if first.stalled else sampler),
+        ),
+        read_again=first.stalled or sampler.stalled,
+        embedder=embedder,
+        settings=settings,
+    )
+
+
+def failed_reading(
+    interview: Interview, *, reason: str, embedder: ReadingModel, settings: ReadingSettings
+) -> InterviewReading:
+    """Return what is written of an interview that could not be read.
+
+    Parameters
+    ----------
+    interview : Interview
+        Which.
+    reason : str
+        Why; it names no file.
+    embedder, settings
+        See `read_interview`.
+
+    Returns
+    -------
+    InterviewReading
+        With status ``failed``, and no segments.
+    """
+    return _result(
+        interview.key,
+        [],
+        _failed(reason),
+        read_again=True,
+        embedder=embedder,
+        settings=settings,
     )
 
 
@@ -296,16 +332,24 @@ def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
     )
 
 
+def _faults(sampler: BackgroundSampler) -> str:
+    return "" if sampler.log.complete else "; ".join(sampler.log.notes)
+
+
 def _summary(
-    scored: Sequence[_Scored], sampler: BackgroundSampler, faces: FollowingLog | None
+    scored: Sequence[_Scored],
+    sampler: BackgroundSampler,
+    faces: FollowingLog | None,
+    *,
+    faults: str,
 ) -> InterviewSummary:
     log = sampler.log
     choice = None if faces is None else faces.choice
     n_ok = sum(segment.quality.status == "ok" for segment in scored)
     pictures = recording_quality([segment.quality for segment in scored])
     status, reason = "ok", ""
-    if not log.complete:
-        status, reason = "partial", "; ".join(log.notes)
+    if faults:
+        status, reason = "partial", faults
     elif n_ok == 0:
         statuses = [segment.quality.status for segment in scored]
         status = max(STATUSES, key=statuses.count)

@@ -9,7 +9,6 @@ that was stopped, and is removed.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from emoclip_clinical.features.layout import InterviewSummary, interviews_table
 from emoclip_clinical.features.locks import folder_lock
 from emoclip_clinical.features.reading import InterviewReading
 from emoclip_clinical.features.shards import Shard
+from emoclip_clinical.features.writing import replacing, sync_file, sync_folder, writing_to
 from emoclip_clinical.records import InputError, InterviewKey
 
 _UNFINISHED = ".unfinished-"
@@ -44,7 +44,10 @@ class PartCard:
     summary : InterviewSummary
         The interview's quality columns.
     read_again : bool
-        Whether the next run reads it again: it failed, or its decoder hung.
+        Whether the next run reads it again: it failed, its decoder hung, or its file changed
+        while it was read.
+    versions : mapping of str to str
+        Of the packages that it was made with.
     """
 
     key: InterviewKey
@@ -52,6 +55,7 @@ class PartCard:
     source: Mapping[str, object]
     summary: InterviewSummary
     read_again: bool
+    versions: Mapping[str, str]
 
 
 class PartStore:
@@ -118,6 +122,7 @@ class PartStore:
                 source=raw["source"],
                 summary=InterviewSummary(**raw["summary"]),
                 read_again=bool(raw["read_again"]),
+                versions=dict(raw.get("versions", {})),
             )
         except (OSError, ValueError, KeyError, TypeError):
             # A part that was changed by hand is made again, as if it were not there.
@@ -130,19 +135,31 @@ class PartStore:
         return tuple(sorted((card for card in found if card), key=lambda card: card.key))
 
     def write(self, card: PartCard, reading: InterviewReading) -> None:
-        """Write one part so that it is there whole, or not at all, after any interruption."""
+        """Write one part so that it is there whole, or not at all, after any interruption.
+
+        Raises
+        ------
+        InputError
+            If the disk is full, or the folder may not be written.
+        """
         final = self.parts / card.key.name
         unfinished = self.parts / f"{_UNFINISHED}{card.key.name}"
-        unfinished.mkdir()
-        _write_table(reading.segments, unfinished / "segments.parquet")
-        _write_table(reading.embeddings, unfinished / "embeddings.parquet")
-        _write_text(_json(asdict(card)), unfinished / "part.json")
-        _sync_folder(unfinished)
-        if final.exists():
-            # Not one step; when interrupted in between, the part is missing and made again.
-            final.rename(self.parts / f"{_UNFINISHED}{_OLD}{card.key.name}")
-        unfinished.rename(final)
-        _sync_folder(self.parts)
+        with writing_to(self.folder):
+            try:
+                unfinished.mkdir()
+                _write_table(reading.segments, unfinished / "segments.parquet")
+                _write_table(reading.embeddings, unfinished / "embeddings.parquet")
+                _write_text(_json(asdict(card)), unfinished / "part.json")
+                sync_folder(unfinished)
+            except OSError:
+                # A full disk has its room again.
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            if final.exists():
+                # Not one step; when interrupted in between, the part is missing and made again.
+                final.rename(self.parts / f"{_UNFINISHED}{_OLD}{card.key.name}")
+            unfinished.rename(final)
+            sync_folder(self.parts)
         shutil.rmtree(self.parts / f"{_UNFINISHED}{_OLD}{card.key.name}", ignore_errors=True)
 
     def merge(
@@ -169,22 +186,29 @@ class PartStore:
             Their values, one mapping a card.
         description : mapping
             Content of features.json.
+
+        Raises
+        ------
+        InputError
+            If the disk is full, or the folder may not be written; the tables of before are there.
         """
-        for name, schema in (("segments", segments_schema), ("embeddings", embeddings_schema)):
-            with (
-                _replacing(self.folder / f"{name}.parquet") as target,
-                pq.ParquetWriter(target, schema, compression="zstd") as writer,
-            ):
-                for card in cards:
-                    part = self.parts / card.key.name / f"{name}.parquet"
-                    # One part at a time keeps memory flat over a cohort.
-                    writer.write_table(pq.read_table(part, schema=schema))
-        with _replacing(self.folder / "interviews.parquet") as target:
+        names = ("segments.parquet", "embeddings.parquet", "interviews.parquet", "features.json")
+        with writing_to(self.folder), replacing(self.folder, names) as targets:
+            segments, embeddings, interviews, settings = targets
+            self._join(cards, "segments.parquet", schema=segments_schema, target=segments)
+            self._join(cards, "embeddings.parquet", schema=embeddings_schema, target=embeddings)
             rows = [(c.key, c.summary, values) for c, values in zip(cards, pooled, strict=True)]
             whole = interviews_table(rows, pooled_names=pooled_names)
-            pq.write_table(whole, target, compression="zstd")
-        with _replacing(self.folder / "features.json") as target:
-            target.write_text(_json(description), encoding="utf-8")
+            pq.write_table(whole, interviews, compression="zstd")
+            settings.write_text(_json(description), encoding="utf-8")
+
+    def _join(
+        self, cards: Sequence[PartCard], name: str, *, schema: pa.Schema, target: Path
+    ) -> None:
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            for card in cards:
+                # One part at a time keeps memory flat over a cohort.
+                writer.write_table(pq.read_table(self.parts / card.key.name / name, schema=schema))
 
     def _card_of(self, name: str) -> PartCard | None:
         pieces = dict(piece.split("-", 1) for piece in name.split("_") if "-" in piece)
@@ -204,34 +228,9 @@ def _json(content: Mapping[str, object]) -> str:
 
 def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
-    _sync_file(path)
+    sync_file(path)
 
 
 def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
-    _sync_file(path)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file that takes the place of `path` when all went well."""
-    temporary = path.with_name(f".{path.name}.unfinished")
-    yield temporary
-    _sync_file(temporary)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_file(path)

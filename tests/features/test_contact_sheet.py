@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +27,7 @@ from emoclip_clinical.features.face_scan import (
     FaceScan,
     ScenePicture,
 )
+from emoclip_clinical.features.face_setup import FaceSetup
 from emoclip_clinical.features.patient import PatientChoice
 from emoclip_clinical.features.people import Person
 from emoclip_clinical.records import InputError
@@ -76,6 +80,68 @@ def test_sheets_and_outcomes(interviews, tmp_path):
     assert {len(scene.boxes) for scene in scan.scenes} == {1, 2}
     with Image.open(good.path) as picture:
         assert (picture.format, picture.info) == ("PNG", {})
+
+
+def test_an_error_that_nobody_foresaw_is_one_interviews_fault(
+    make_video, numbered, tmp_path, monkeypatch
+):
+    for name in ("sub-01.mp4", "sub-02.mp4"):
+        make_video(tmp_path / name, images=numbered(10), milliseconds=range(0, 400, 40))
+    whole = FaceSetup.follower
+
+    def failing(self, interview, **settings):
+        if interview.key.name == "sub-01":
+            raise KeyError(str(tmp_path))
+        return whole(self, interview, **settings)
+
+    monkeypatch.setattr(FaceSetup, "follower", failing)
+    bad, good = write_contact_sheets(
+        [tmp_path], config=SMALL, sample_fps=5.0, output=tmp_path / "faces"
+    )
+    assert (bad.path, bad.reason) == (None, "reading it ended in an unforeseen error (KeyError)")
+    assert good.path.is_file()
+
+
+def test_a_decoder_that_hangs_is_given_up(make_video, numbered, tmp_path, monkeypatch):
+    for name in ("sub-01.mp4", "sub-02.mp4", "sub-03.mp4"):
+        make_video(tmp_path / name, images=numbered(50), milliseconds=[40 * i for i in range(50)])
+    whole = VideoSampler._decoded
+    never = threading.Event()
+
+    def hanging(self):
+        for i, frame in enumerate(whole(self)):
+            if (self.path.stem, i) in {("sub-01", 0), ("sub-02", 30)}:
+                never.wait()
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", hanging)
+    outcomes = write_contact_sheets(
+        [tmp_path],
+        config=SMALL.model_copy(update={"stall_seconds": 0.5}),
+        sample_fps=5.0,
+        output=tmp_path / "faces",
+    )
+    never.set()
+    wanted = "the decoder gave no picture for 0.5 s"
+    assert (outcomes[0].path, wanted in outcomes[0].reason) == (None, True)
+    assert outcomes[1].path.is_file()
+    assert outcomes[1].warning.startswith("sub-02: ")
+    assert wanted in outcomes[1].warning
+    assert wanted not in outcomes[2].warning
+
+
+def test_a_full_disk_is_told(make_video, numbered, tmp_path, monkeypatch):
+    make_video(tmp_path / "sub-01.mp4", images=numbered(10), milliseconds=range(0, 400, 40))
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"can not write to .*faces: No space left on device"):
+        write_contact_sheets(
+            [tmp_path / "sub-01.mp4"], config=SMALL, sample_fps=5.0, output=tmp_path / "faces"
+        )
+    assert list((tmp_path / "faces").iterdir()) == []
 
 
 def test_sheets_repeat_to_the_byte(interviews, tmp_path):

@@ -71,6 +71,41 @@ def decodable(path):
                 continue
 
 
+def late_sound(path):
+    """Append a piece of sound to a FLV file whose beginning says that there is none."""
+    content = bytearray(path.read_bytes())
+    assert content[:3] == b"FLV"
+    content[4] &= ~0x04
+    sound = b"\x2f" + bytes(100)
+    tag = b"\x08" + len(sound).to_bytes(3, "big") + bytes(7) + sound
+    path.write_bytes(content + tag + len(tag).to_bytes(4, "big"))
+    return path
+
+
+def mpeg2(path, *, images):
+    """Encode with a description of the colours before each group of pictures."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = 10
+        stream.codec_context.options = {"seq_disp_ext": "1", "b": "4000000"}
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def colours_of_no_standard(path, *, group):
+    """Damage one description of colours (ITU-T H.262, 6.2.2.4): no such matrix is known."""
+    content = bytearray(path.read_bytes())
+    begin = b"\x00\x00\x01\xb5"
+    found = [m.start() for m in re.finditer(re.escape(begin) + b"[\x20-\x2f]", bytes(content))]
+    content[found[group] + 7] = 65
+    path.write_bytes(content)
+    return path
+
+
 def run(folder, embedder, prompts, output, **settings):
     config = ExtractionConfig(face="whole_frame", batch_frames=7, **settings)
     result = extract(
@@ -116,6 +151,90 @@ def test_every_kind_of_damage_in_one_cohort(make, embedder, prompts, tmp_path):
         assert rows["segment"].tolist() == list(range(6))
         assert rows["status"].iloc[-1] == "ok"
     assert not set(failed) & set(segments["interview"])
+
+
+def test_what_pyav_raises_besides_its_own_errors_is_damage(
+    make, lively, embedder, prompts, tmp_path
+):
+    make("sub-00.mp4")
+    late_sound(make("sub-01.flv", count=150))
+    colours_of_no_standard(
+        mpeg2(tmp_path / "in" / "sub-02.ts", images=lively(150, seed=3)), group=7
+    )
+    result, interviews, segments = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
+    assert interviews["status"].to_dict() == {
+        "sub-00": "ok",
+        "sub-01": "partial",
+        "sub-02": "partial",
+    }
+    assert (result.n_failed, result.n_partial) == (0, 2)
+    # Ten of 150 pictures can not be shown: two of those sampled at 0, 5, 10, ...
+    lost = segments[segments["interview"] == "sub-02"]
+    assert (lost["n_frames"].sum(), set(lost["status"])) == (28, {"ok"})
+    assert interviews["reason"]["sub-02"].endswith("skipped: 2")
+    # All of the pictures are there.
+    assert (segments.loc[segments["interview"] == "sub-01", "n_frames"] == 10).all()
+
+
+def test_mutated_files_never_stop_a_run(make_video, lively, tmp_path):
+    from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+
+    pictures = lively(60, seed=1)
+    ends = set()
+    for ending in ("ts", "mkv", "mp4", "avi", "flv"):
+        whole = make_video(
+            tmp_path / f"a.{ending}", images=pictures, milliseconds=[40 * i for i in range(60)]
+        ).read_bytes()
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            content = bytearray(whole)
+            for place in rng.integers(0, len(content), size=int(rng.integers(1, 12))):
+                content[place] = int(rng.integers(0, 256))
+            path = tmp_path / f"b.{ending}"
+            path.write_bytes(content)
+            try:
+                with VideoSampler(path, sample_fps=5.0) as frames:
+                    list(frames)
+            except UnreadableVideoError:
+                ends.add("unreadable")
+            else:
+                assert frames.log.end_seconds > frames.log.first_seconds
+                ends.add("read")
+    assert "read" in ends
+
+
+def test_an_error_that_nobody_foresaw_is_one_interviews_fault(
+    make, embedder, prompts, tmp_path, monkeypatch
+):
+    for name in ("sub-00.mp4", "sub-01.mp4", "sub-02.mp4"):
+        make(name, count=60)
+    whole = type(embedder).prepare
+    n_prepared = []
+
+    def failing(self, frame):
+        n_prepared.append(frame)
+        if len(n_prepared) == 13:
+            raise KeyError(str(tmp_path))
+        return whole(self, frame)
+
+    monkeypatch.setattr(type(embedder), "prepare", failing)
+    result, interviews, _ = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
+    assert interviews["status"].tolist() == ["ok", "failed", "ok"]
+    assert interviews["reason"]["sub-01"] == "reading it ended in an unforeseen error (KeyError)"
+    monkeypatch.undo()
+    again, interviews, _ = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
+    assert (result.n_failed, again.n_failed, again.n_kept) == (1, 0, 2)
+
+
+def test_a_model_that_fails_ends_the_run(make, embedder, prompts, tmp_path, monkeypatch):
+    make("sub-00.mp4", count=60)
+
+    def failing(self, frames):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(type(embedder), "encode_prepared", failing)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        run(tmp_path / "in", embedder, prompts, tmp_path / "f")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.75])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import av
 import numpy as np
@@ -156,6 +157,28 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path, make_video, lively):
     assert sampled[-1].slot == 19
 
 
+def test_damage_outside_the_wanted_part_takes_nothing_from_it(tmp_path, make_video, lively):
+    path = make_video(
+        tmp_path / "a.mkv", images=lively(200, seed=1), milliseconds=[40 * i for i in range(200)]
+    )
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size, p.pts) for p in container.demux(video=0) if p.size]
+    content = bytearray(path.read_bytes())
+    for place, size, pts in packets:
+        if 2000 <= pts < 2400:
+            content[place + 8 : place + size] = bytes(size - 8)
+    path.write_bytes(content)
+    assert not sample(path)[1].complete
+    for part in ((4.0, 6.0), (None, 1.0), (2.8, None)):
+        sampled, log = sample(path, start_seconds=part[0], stop_seconds=part[1])
+        assert (log.complete, log.n_damaged, log.notes) == (True, 0, [])
+        assert len(sampled) == round(5 * ((part[1] or 8.0) - (part[0] or 0.0)))
+    # A part that begins among the damaged pictures has lost some.
+    sampled, log = sample(path, start_seconds=2.04, stop_seconds=4.0)
+    assert not log.complete
+    assert log.first_seconds == pytest.approx(2.4, abs=1e-3)
+
+
 def test_truncated_file_keeps_what_is_readable(tmp_path, make_video, lively):
     path = make_video(
         tmp_path / "a.mp4",
@@ -202,6 +225,13 @@ def test_files_that_are_no_videos_say_what_they_are(tmp_path, make_video, number
         with pytest.raises(UnreadableVideoError, match=reason) as caught:
             sample(tmp_path / f"{name}.mp4")
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path, make_video, numbered, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", images=numbered(10), milliseconds=range(0, 400, 40))
+    path.rename(tmp_path / "sub-1:b.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(sample(Path("sub-1:b.mp4"))[0]) == 2
 
 
 def test_sound_alone_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
 from emoclip_clinical.features.faces import Face
+from emoclip_clinical.features.repooling import open_pooled_folder
 from emoclip_clinical.features.scale_out import ScaleOut
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.feature_files import read_feature_files
 
 WHOLE = ExtractionConfig(face="whole_frame", batch_frames=7)
 TABLES = ("segments.parquet", "embeddings.parquet", "interviews.parquet", "features.json")
@@ -192,6 +196,58 @@ def test_earlier_interviews_stay_and_are_named(videos, embedder, prompts, tmp_pa
     assert "sub-01, sub-02_ses-1" in result.warnings[0]
 
 
+def test_versions_are_those_that_each_interview_was_made_with(
+    videos, embedder, prompts, tmp_path, monkeypatch
+):
+    def versions():
+        return json.loads((tmp_path / "f" / "features.json").read_text())["versions"]
+
+    run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f")
+    before = versions()
+    assert before["numpy"] == np.__version__
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "av" else real(name))
+    result = run(videos, embedder, prompts, tmp_path / "f")
+    assert versions() == {**before, "av": f"{before['av']}, 99.0"}
+    (warning,) = result.warnings
+    assert f"different versions (extract --overwrite makes all alike): av {before['av']}, 99.0" in (
+        warning
+    )
+    assert run(videos, embedder, prompts, tmp_path / "f", overwrite=True).warnings == ()
+    assert versions() == {**before, "av": "99.0"}
+
+
+@pytest.mark.parametrize("content", ["another", "the same"])
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    videos, embedder, prompts, tmp_path, monkeypatch, content
+):
+    path, other = videos / "sub-01.mp4", videos / "sub-03.mp4"
+    whole = VideoSampler._decoded
+
+    def replaced(self):
+        for i, frame in enumerate(whole(self)):
+            if i == 20 and self.path == path:
+                kept = path.read_bytes() if content == "the same" else other.read_bytes()
+                # As a copy does: a new file under the old name.
+                (videos / "new").write_bytes(kept)
+                os.utime(videos / "new", ns=(1, 1))
+                (videos / "new").replace(path)
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", replaced)
+    result = run(path, embedder, prompts, tmp_path / "f")
+    (outcome,) = result.interviews
+    if content == "the same":
+        assert (outcome.status, outcome.reason) == ("ok", "")
+        return
+    assert (outcome.status, outcome.reason) == ("partial", "the file changed while it was read")
+    monkeypatch.undo()
+    again = run(path, embedder, prompts, tmp_path / "f")
+    assert (again.n_kept, again.n_partial) == (0, 0)
+    run(path, embedder, prompts, tmp_path / "new")
+    assert bytes_of(tmp_path / "f") == bytes_of(tmp_path / "new")
+
+
 class LeftHalfFaces:
     """Sees a face wherever the left of the picture is bright."""
 
@@ -232,6 +288,24 @@ def test_segments_without_enough_face_have_nulls(
     assert interview["status"] == "ok"
 
 
+def test_interviews_kept_with_another_rule_for_the_patient_are_named(
+    videos, embedder, prompts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "emoclip_clinical.features.reading_settings.load_detector", lambda config: LeftHalfFaces()
+    )
+    left, right = (ExtractionConfig(patient=rule) for rule in ("left", "right"))
+    run(videos, embedder, prompts, tmp_path / "f", config=left)
+    one = videos / "sub-03.mp4"
+    warning = run(one, embedder, prompts, tmp_path / "f", config=left).warnings[-1]
+    assert warning.endswith("with the same settings: sub-01, sub-02_ses-1")
+    result = run(one, embedder, prompts, tmp_path / "f", config=right)
+    assert result.n_kept == 0
+    warning = result.warnings[-1]
+    assert "another rule for the patient than right" in warning
+    assert warning.endswith(": sub-01 (left), sub-02_ses-1 (left)")
+
+
 def test_a_window_that_the_model_can_not_take_is_refused_before_any_video(
     videos, embedder, prompts, tmp_path
 ):
@@ -256,6 +330,66 @@ def test_an_output_that_is_a_file_is_refused(videos, embedder, prompts, tmp_path
     (tmp_path / "f").write_text("")
     with pytest.raises(InputError, match="can not write"):
         run(videos, embedder, prompts, tmp_path / "f")
+
+
+def full_disk(monkeypatch, *, after):
+    """Let the system find no room, from some file on."""
+    real, n_synced = os.fsync, []
+
+    def fsync(handle):
+        n_synced.append(handle)
+        if len(n_synced) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("after", [0, 6, 16, 19])
+def test_a_full_disk_is_told_and_leaves_the_tables_of_before(
+    videos, embedder, prompts, tmp_path, monkeypatch, after
+):
+    run(videos, embedder, prompts, tmp_path / "f")
+    before = bytes_of(tmp_path / "f")
+    other = ExtractionConfig(face="whole_frame", window_seconds=1.0)
+    # 15 for three parts, then the tables.
+    full_disk(monkeypatch, after=after)
+    with pytest.raises(InputError, match=r"can not write to .*: No space left on device"):
+        run(videos, embedder, prompts, tmp_path / "f", config=other)
+    monkeypatch.undo()
+    left = [path for path in (tmp_path / "f").rglob("*") if "unfinished" in path.name]
+    assert left == []
+    if after < 19:
+        assert bytes_of(tmp_path / "f") == before
+    else:
+        # Old and new tables may stand side by side: without features.json nobody reads them.
+        assert not (tmp_path / "f" / "features.json").exists()
+    run(videos, embedder, prompts, tmp_path / "f", config=other)
+    run(videos, embedder, prompts, tmp_path / "fresh", config=other)
+    assert bytes_of(tmp_path / "f") == bytes_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("n_replaced", range(4))
+def test_old_and_new_tables_are_never_read_together(
+    videos, embedder, prompts, tmp_path, monkeypatch, n_replaced
+):
+    run(videos, embedder, prompts, tmp_path / "f")
+    other = ExtractionConfig(face="whole_frame", window_seconds=1.0)
+    real, done = os.replace, []
+
+    def replace(source, target):
+        if len(done) == n_replaced:
+            raise KeyboardInterrupt
+        done.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        run(videos, embedder, prompts, tmp_path / "f", config=other)
+    with pytest.raises(InputError, match=r"features\.json"):
+        read_feature_files(tmp_path / "f", columns=[])
+    with pytest.raises(InputError, match=r"features\.json"):
+        open_pooled_folder(tmp_path / "f")
 
 
 KILLED = textwrap.dedent(

@@ -164,6 +164,16 @@ def test_frames_come_from_the_whole_cohort(cohort, model_folder, tmp_path, monke
     assert choose(model_folder, many[4:5]).nearness is None
 
 
+def test_an_interview_that_can_not_be_read_in_any_way_is_passed_over(
+    cohort, model_folder, monkeypatch
+):
+    def failing(self):
+        raise KeyError(self.path)
+
+    monkeypatch.setattr("emoclip_clinical.features.decoding.VideoSampler._frames", failing)
+    assert choose(model_folder, find_interviews([cohort])).nearness is None
+
+
 def test_what_contradicts_it_is_refused():
     with pytest.raises(ValidationError, match="compile_model must be false"):
         ExtractionConfig(precision="int8", compile_model=True)

@@ -53,11 +53,15 @@ def without(segments: ScoredSegments, gone: int) -> ScoredSegments:
 
 
 @pytest.mark.parametrize("weights", get_args(PoolingWeights))
-@pytest.mark.parametrize(("n", "seed"), [(25, 0), (12, 1), (6, 2), (4, 3), (3, 4), (2, 5), (1, 6)])
+@pytest.mark.parametrize(
+    ("n", "seed"), [(25, 0), (12, 1), (6, 2), (4, 3), (3, 4), (2, 5), (1, 6), (0, 7)]
+)
 @pytest.mark.parametrize("ties", [False, True])
 def test_it_equals_pooling_again(weights: PoolingWeights, n: int, seed: int, ties: bool) -> None:
     segments = interview(n, seed=seed, ties=ties)
     made = pool_without_each(segments, prompt_vectors=SETS, pooling=ALL, weights=weights)
+    names = pool_segments(segments, prompt_vectors=SETS, pooling=ALL, weights=weights)
+    assert made.shape == (n, len(names))
     for gone in range(n):
         rest = without(segments, gone)
         pooled = pool_segments(rest, prompt_vectors=SETS, pooling=ALL, weights=weights)

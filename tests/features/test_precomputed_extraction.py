@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from emoclip_clinical.features import face_setup
 from emoclip_clinical.features.config import ExtractionConfig
+from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
 
 RED, BLUE = (200, 40, 40), (40, 60, 200)
@@ -72,6 +75,40 @@ def test_boxes_that_can_not_be_used_are_the_interviews_reason(study, embedder, p
     result, _, interview = run(study, embedder, prompts)
     assert result.n_failed == 1
     assert interview["reason"].startswith("its table of boxes: wanted the columns")
+
+
+def test_a_decoder_that_hangs_in_the_first_of_two_readings_is_told(
+    study, embedder, prompts, monkeypatch
+):
+    path = study / "boxes" / "sub-01.csv"
+    boxes = pd.read_csv(path)
+    # The one on the right comes later, so that the first guess is wrong.
+    boxes[(boxes["left"] < 100) | (boxes["seconds"] > 0.9)].to_csv(path, index=False)
+    _, segments, interview = run(study, embedder, prompts, patient="right")
+    assert (interview["status"], segments["status"].iloc[-1]) == ("ok", "ok")
+    whole = VideoSampler._decoded
+    never = threading.Event()
+    readings = []
+
+    def hanging(self):
+        readings.append(self)
+        for i, frame in enumerate(whole(self)):
+            if self is readings[0] and i == 11:
+                never.wait()
+            yield frame
+
+    monkeypatch.setattr(VideoSampler, "_decoded", hanging)
+    settings = {"patient": "right", "stall_seconds": 0.5}
+    (study / "f").rename(study / "whole")
+    result, segments, interview = run(study, embedder, prompts, **settings)
+    never.set()
+    assert len(readings) == 2
+    assert (result.n_partial, interview["status"]) == (1, "partial")
+    assert "gave no picture for 0.5 s" in interview["reason"]
+    assert segments["status"].iloc[-1] == "no_face"
+    monkeypatch.undo()
+    again, segments, interview = run(study, embedder, prompts, **settings)
+    assert (again.n_kept, interview["status"], segments["status"].iloc[-1]) == (0, "ok", "ok")
 
 
 class ByColour:

@@ -125,7 +125,8 @@ def window_with(n_seen, n_read, *, n_slots=10):
         (0, 10, "no_face"),
         (0, 0, "decode_error"),
         (4, 4, "decode_error"),
-        (3, 5, "ok"),
+        (5, 6, "ok"),
+        (3, 5, "low_coverage"),
     ],
 )
 def test_status(n_seen, n_read, status):
@@ -135,7 +136,11 @@ def test_status(n_seen, n_read, status):
     assert quality.status == status
     assert (quality.reason == "") == (status == "ok")
     assert quality.n_frames == n_read
-    assert quality.face_coverage == (n_seen / n_read if n_read else None)
+    # Frames that could not be read show no face.
+    assert quality.face_coverage == (n_seen / 10 if n_read else None)
+    if n_read:
+        # What pooling by face_seconds weighs with: 0.2 s for each frame that was seen.
+        assert 2.0 * quality.face_coverage == pytest.approx(0.2 * n_seen)
     if n_seen:
         assert (quality.FaceRectX, quality.FaceRectHeight, quality.FaceScore) == (1.0, 4.0, 0.8)
         assert quality.sharpness == np.median(range(n_seen))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emoclip_clinical.features.decoding import VideoSampler
+from emoclip_clinical.features.video_clock import last_picture_seconds
 
 BITS = 10
 BLOCK = 16
@@ -151,6 +152,8 @@ def test_formats_with_times(tmp_path, monkeypatch, ending, settings):
     [
         ("mpg", "mpeg", {"codec": "mpeg2video", "b": "4000000", "bf": "2"}),
         ("avi", "avi", {"codec": "mpeg4", "b": "2000000"}),
+        ("wmv", "asf", {"codec": "wmv2", "b": "2000000"}),
+        ("asf", "asf", X264),
         ("gif", "gif", {"codec": "gif", "pixel_format": "rgb8"}),
     ],
 )
@@ -167,3 +170,31 @@ def test_formats_of_constant_rate(tmp_path, ending, container_format, settings):
     for slot, seconds, number in found:
         assert seconds - log.first_seconds == pytest.approx(0.04 * number, abs=2e-3)
         assert abs(0.2 * slot - 0.04 * number) <= 0.021
+
+
+@pytest.mark.parametrize("picture_seconds", [100_000, 50_000_000])
+def test_a_last_picture_of_years_ends_after_seconds(tmp_path, picture_seconds):
+    path = encode(
+        tmp_path / "a.avi",
+        milliseconds=range(60),
+        container_format="avi",
+        codec="mpeg4",
+        b="2000000",
+    )
+    content = bytearray(path.read_bytes())
+    # dwScale and dwRate of the stream's header: so many seconds a picture.
+    struct.pack_into("<II", content, content.index(b"strh") + 8 + 20, picture_seconds, 1)
+    path.write_bytes(content)
+    found, log = sampled(path)
+    assert len(found) == 1
+    assert not log.complete
+    assert log.end_seconds - log.first_seconds == 10
+    assert log.notes[0].startswith("its clock jumps")
+
+
+@pytest.mark.parametrize(
+    ("step", "longest", "taken"),
+    [(0.04, 0.04, 0.04), (3600.0, 0.04, 10.0), (9.0, 0.04, 9.0), (15.0, 15.0, 15.0), (1e9, 15, 15)],
+)
+def test_a_last_picture_may_last_as_long_as_another_one(step, longest, taken):
+    assert last_picture_seconds(step, longest_step_seconds=longest) == taken

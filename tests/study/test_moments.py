@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -141,6 +144,30 @@ def test_visits_that_only_the_ratings_name_and_rows_that_drop_out(
     assert lost == {table["participant_id"][2]}
     for _, rows in made.groupby("interview"):
         assert set(rows["participant_id"]) == {rows["interview"].iloc[0].split("_")[0]}
+
+
+def test_a_second_recording_without_a_usable_segment_changes_nothing(
+    study: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("res*")))
+    gone = "sub-20_run-2"
+
+    def rewrite(name: str, change: Callable[[pd.DataFrame, pd.Series], pd.DataFrame]) -> None:
+        path = folder / "features" / name
+        schema = pq.read_schema(path)
+        table = pd.read_parquet(path)
+        table = change(table, table["interview"] == gone)
+        pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), path)
+
+    rewrite("embeddings.parquet", lambda table, rows: table[~rows])
+    rewrite("segments.parquet", lambda table, rows: table.assign(
+        status=table["status"].mask(rows, "low_coverage")))  # fmt: skip
+    pooled = open_pooled_folder(folder / "features").names
+    rewrite("interviews.parquet", lambda table, rows: table.assign(
+        n_ok=table["n_ok"].mask(rows, 0),
+        **{name: table[name].mask(rows, np.nan) for name in pooled}))  # fmt: skip
+    made = pd.read_csv(run(folder).folder / "moments.csv")
+    assert set(made["interview"]) == {key.name for key in KEYS} - {gone}
 
 
 def test_the_same_study_gives_the_same_bytes_and_a_reason_takes_their_place(
