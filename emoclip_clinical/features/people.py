@@ -1,7 +1,8 @@
 """Who is who in one interview: tracks that look alike are one person.
 
 Two tracks that were in one picture are two people, whatever they look like. A track that looks a
-little like someone, or like two people at once, is no one's: its time is marked, not guessed.
+little like someone, or like two people at once, is no one's: its time is marked, not guessed. So
+is the time in which one face fades into another.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from emoclip_clinical.features.appearance import MeanAppearance, difference
-from emoclip_clinical.features.tracking import Track
+from emoclip_clinical.features.tracks import Track
 
 SAME_DIFFERENCE = 0.2
 """Tracks that differ by less are one person, unless they also look like another."""
@@ -96,7 +97,7 @@ def find_people(tracks: Sequence[Track]) -> People:
     groups: list[_Group] = []
     doubtful: dict[int, float] = {}
     for track in sorted(tracks, key=lambda t: (-t.visible_seconds, -t.n_looks, t.number)):
-        if groups and track.n_looks < _SMALLEST_LOOKS:
+        if track.nobody or (groups and track.n_looks < _SMALLEST_LOOKS):
             doubtful[track.number] = track.visible_seconds
             continue
         group, is_new = _place(track, groups)
