@@ -128,6 +128,14 @@ def _same(first: _Found, second: _Found) -> bool:
     )
 
 
+def whole_pictures(frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
+    """Yield every frame where no face is looked for, with the number of its shot."""
+    cuts, shot = CutDetector(), 0
+    for frame in frames:
+        shot += cuts.is_cut(frame.image)
+        yield FollowedFrame(frame, None, shot=shot)
+
+
 class FaceFollower:
     """Find one person's face in a video.
 
