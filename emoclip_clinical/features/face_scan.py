@@ -77,6 +77,8 @@ class FaceScan:
         Everyone, in order of appearance.
     doubtful_seconds : float
         Time on screen of tracks that are no one's for sure.
+    tracked_seconds : float
+        Time in which any face was tracked.
     pictures : dict of int to tuple of FacePicture
         A few for each person, by number, in order of time.
     scenes : tuple of ScenePicture
@@ -86,6 +88,7 @@ class FaceScan:
     choice: PatientChoice
     persons: tuple[Person, ...]
     doubtful_seconds: float
+    tracked_seconds: float
     pictures: dict[int, tuple[FacePicture, ...]]
     scenes: tuple[ScenePicture, ...]
 
@@ -127,6 +130,7 @@ def scan_faces(interview: Interview, *, setup: FaceSetup, sample_fps: float) -> 
         choice=choice,
         persons=people.persons,
         doubtful_seconds=sum(people.doubtful_seconds.values()),
+        tracked_seconds=people.tracked_seconds,
         pictures={
             person.number: album.pictures_of(person, follower.looks) for person in people.persons
         },

@@ -189,7 +189,7 @@ class FaceFollower:
     @property
     def people(self) -> People:
         """Everyone who was seen so far."""
-        return find_people(self._tracker.tracks)
+        return find_people(self._tracker.tracks, tracked_seconds=self._tracker.tracked_seconds)
 
     def follow(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
         """Yield every frame, in order, with the patient's face.

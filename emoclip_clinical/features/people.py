@@ -60,10 +60,13 @@ class People:
         In order of appearance.
     doubtful_seconds : mapping of int to float
         Tracks that are no one's for sure, and their time on screen.
+    tracked_seconds : float
+        Time in which any face was tracked; two at once count once.
     """
 
     persons: tuple[Person, ...]
     doubtful_seconds: dict[int, float] = field(default_factory=dict)
+    tracked_seconds: float = 0.0
 
 
 @dataclass
@@ -78,7 +81,7 @@ class _Group:
         self.met |= track.met
 
 
-def find_people(tracks: Sequence[Track]) -> People:
+def find_people(tracks: Sequence[Track], *, tracked_seconds: float = 0.0) -> People:
     """Group tracks by person.
 
     The longest track founds the first person; each further one, by falling length, joins the
@@ -88,6 +91,8 @@ def find_people(tracks: Sequence[Track]) -> People:
     ----------
     tracks : sequence of Track
         In order of appearance.
+    tracked_seconds : float
+        Goes into the result as it is.
 
     Returns
     -------
@@ -112,6 +117,7 @@ def find_people(tracks: Sequence[Track]) -> People:
     return People(
         persons=tuple(_person(k, group) for k, group in enumerate(groups, start=1)),
         doubtful_seconds=doubtful,
+        tracked_seconds=tracked_seconds,
     )
 
 

@@ -45,10 +45,13 @@ class Tracker:
     ----------
     tracks : list of Track
         All so far, open or ended; a track's number is its place.
+    tracked_seconds : float
+        Time between looks that both saw one and the same face, at least.
     """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
+        self.tracked_seconds = 0.0
         self._open: list[Track] = []
         self._together: dict[int, list[int]] = {}
         self._corrections: list[Correction] = []
@@ -104,6 +107,7 @@ class Tracker:
             height, centre = face.height / picture_size[0], face.centre[0] / picture_size[1]
             track.extend(Sighting(seconds, look, index, face, step, height, centre))
             tracks.append(track)
+        self.tracked_seconds += max((t.last.step_seconds for t in tracks), default=0.0)
         numbers = tuple(track.number for track in tracks)
         for track in tracks:
             for number in set(numbers) - {track.number}:

@@ -297,7 +297,8 @@ def test_extraction_keeps_to_the_patient(shots, make_video, embedder, prompts, t
         assert warnings == ()
         assert (interview["n_people"], interview["patient_rule"]) == (2, rule)
         assert interview["patient_track"] == int(rule[-1])
-        assert interview["patient_share"] == pytest.approx(0.5, abs=0.05)
+        # Both are in view all the time.
+        assert interview["patient_share"] == pytest.approx(1.0, abs=0.05)
         assert set(segments["status"]) == {"ok"}
         far = segments[(segments["onset"] - 5).abs() > 2]
         x = far["FaceRectX"] + far["FaceRectWidth"] / 2
