@@ -31,7 +31,7 @@ from emoclip_clinical.features.looks import REACH, Look, face_at, patient_place
 from emoclip_clinical.features.patient import PatientChoice, PatientRule, choose_patient
 from emoclip_clinical.features.people import People, find_people
 from emoclip_clinical.features.precomputed import FaceTable
-from emoclip_clinical.features.tracking import LARGEST_DIFFERENCE, Tracker
+from emoclip_clinical.features.tracking import LARGEST_DIFFERENCE, LONGEST_GAP_SECONDS, Tracker
 
 Absence = Literal["", "no_face", "other_person"]
 """Why a picture shows no face of the patient: no face at all, or none that is surely theirs."""
@@ -174,7 +174,11 @@ class FaceFollower:
         self._likeness = likeness
         self._watch = watch
         self._cosines: dict[int, dict[int, float]] = {}
-        self._tracker = Tracker()
+        self._tracker = Tracker(
+            longest_gap_seconds=max(
+                LONGEST_GAP_SECONDS, _LONGEST_INTERVALS * self._interval_seconds
+            )
+        )
         self._tracks: frozenset[int] = frozenset()
         self._guessed_from = (0, 0)
         self._given: list[int | None] = []

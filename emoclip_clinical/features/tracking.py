@@ -28,7 +28,7 @@ from emoclip_clinical.features.fading import (
 from emoclip_clinical.features.tracks import Correction, Sighting, Track
 
 LONGEST_GAP_SECONDS = 1.5
-"""A face that is gone for longer comes back as a new track."""
+"""A face that is gone for longer comes back as a new track, unless looks are rarer than that."""
 
 LARGEST_DIFFERENCE = 0.35
 """A face in the same place that differs by more, see `difference`, is someone else's."""
@@ -41,6 +41,11 @@ _IMPOSSIBLE = 1e6
 class Tracker:
     """Join the faces of one look after another to tracks.
 
+    Parameters
+    ----------
+    longest_gap_seconds : float
+        Time between two looks at a face after which it is a new track.
+
     Attributes
     ----------
     tracks : list of Track
@@ -49,8 +54,9 @@ class Tracker:
         Time between looks that both saw one and the same face, at least.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_gap_seconds: float = LONGEST_GAP_SECONDS) -> None:
         self.tracks: list[Track] = []
+        self._longest_gap_seconds = longest_gap_seconds
         self.tracked_seconds = 0.0
         self._open: list[Track] = []
         self._together: dict[int, list[int]] = {}
@@ -90,7 +96,7 @@ class Tracker:
         gone = [
             track
             for track in self._open
-            if cut or seconds - track.last.seconds > LONGEST_GAP_SECONDS
+            if cut or seconds - track.last.seconds > self._longest_gap_seconds
         ]
         self._end(gone)
         chosen = self._match(faces, appearances)
@@ -99,8 +105,9 @@ class Tracker:
         for face, look, track in zip(faces, appearances, chosen, strict=True):
             if track is None:
                 track = self._new()
-                track.replaces = self._replace_others(face, chosen)
+                track.replaces = self._replace_others(face, chosen, index=index)
                 self._open.append(track)
+            track.replaced = False
             # A new track, and one that comes after a gap, has not been seen since the last look.
             unbroken = bool(track.recent) and track.last.seconds == self._last_seconds
             step = seconds - track.last.seconds if unbroken else 0.0
@@ -135,12 +142,12 @@ class Tracker:
         self.tracks.append(track)
         return track
 
-    def _replace_others(self, face: Face, chosen: Sequence[Track | None]) -> bool:
+    def _replace_others(self, face: Face, chosen: Sequence[Track | None], *, index: int) -> bool:
         """Mark the tracks that end because this face is where they were."""
         others = [
             track
             for track in self._open
-            if track.recent
+            if track.last.index < index
             and all(track is not other for other in chosen)
             and shared_area(face, track.last.face) > 0
         ]

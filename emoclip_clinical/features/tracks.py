@@ -140,7 +140,6 @@ class Track:
         """Take one more look."""
         self.totals = self.totals.plus(seen)
         self.recent.append((seen, self.totals))
-        self.replaced = False
 
     def drop_start(self, count: int) -> list[Sighting]:
         """Give up the first looks of a track all of whose looks are recent."""

@@ -109,6 +109,15 @@ def test_boxes_between_detections_are_interpolated():
     assert (log.choice.person, log.choice.n_people, log.choice.margin) == (1, 1, 1.0)
 
 
+@pytest.mark.parametrize("detection_fps", [0.5, 0.6, 2.0])
+def test_a_face_is_followed_however_rare_the_looks(detection_fps):
+    followed, _, follower = follow(
+        lambda t: {"ann": face_at(50)}, tenths(100), detection_fps=detection_fps
+    )
+    assert lefts(followed) == [50] * 100
+    assert (follower.log.choice.share, follower.log.tracked_share) == (1.0, 1.0)
+
+
 def test_a_box_that_trembles_is_steadied():
     rng = np.random.default_rng(0)
     tremble = {t: rng.normal(scale=1.0) for t in tenths(200)}
