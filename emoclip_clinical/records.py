@@ -125,7 +125,14 @@ class PromptSet:
         for name, sentences in self.classes.items():
             if not sentences or any(not s.strip() for s in sentences):
                 faults.append(f"prompt set {self.name!r}: class {name!r} has an empty sentence")
+        faults += self._same_sentences()
         for name, parts in self.compounds.items():
+            repeated = sorted({part for part in parts if parts.count(part) > 1})
+            if repeated:
+                faults.append(
+                    f"prompt set {self.name!r}: compound {name!r} must name each class once, got "
+                    f"{', '.join(map(repr, repeated))} more than once"
+                )
             if name in self.classes:
                 faults.append(f"prompt set {self.name!r}: {name!r} is both a class and a compound")
             unknown = [p for p in parts if p not in self.classes]
@@ -136,6 +143,19 @@ class PromptSet:
                 )
         if faults:
             raise InputError(faults)
+
+    def _same_sentences(self) -> list[str]:
+        """Name classes with one sentence in common: scores could not tell them apart there."""
+        places: dict[str, list[str]] = {}
+        for name, sentences in self.classes.items():
+            for sentence in dict.fromkeys(" ".join(text.split()).casefold() for text in sentences):
+                places.setdefault(sentence, []).append(name)
+        return [
+            f"prompt set {self.name!r}: the classes {', '.join(map(repr, names))} have one "
+            f"sentence, {sentence!r}; each class needs its own"
+            for sentence, names in places.items()
+            if sentence and len(names) > 1
+        ]
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,23 @@ def difference(first: Appearance, second: Appearance) -> float:
     return float(np.mean(values)) if values else 1.0
 
 
+def pattern_difference(first: Appearance, second: Appearance) -> float | None:
+    """Compare the light and dark of two faces alone, which the colour of the light leaves as it is.
+
+    Parameters
+    ----------
+    first, second : Appearance
+        To compare.
+
+    Returns
+    -------
+    float or None
+        One minus the correlation, cut off at 1; None where one of them has no pattern.
+    """
+    a, b = first.parts[-1], second.parts[-1]
+    return None if a is None or b is None else min(1.0, max(0.0, 1.0 - float(a @ b)))
+
+
 def _zone(
     image: np.ndarray, *, left: float, top: float, width: float, height: float
 ) -> np.ndarray | None:

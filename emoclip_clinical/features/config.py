@@ -60,11 +60,14 @@ class ExtractionConfig(BaseModel):
         default="centerface", description="Face detector, where face is 'detect'."
     )
     yunet_weights: str | None = Field(
-        default=None, description="ONNX file of the detector yunet; not shipped."
+        default=None,
+        description="ONNX file of the detector yunet; not shipped. null: see fetch_weights.",
     )
     fetch_weights: bool = Field(
         default=False,
-        description="Let the package uniface fetch weights that are not on this machine.",
+        description="Fetch weights that are not on this machine, once: those of the detector "
+        "yunet, where yunet_weights is null, from its authors' repository (used only if their "
+        "SHA-256 is the known one), and those of the package uniface, by the package.",
     )
     patient: str = Field(
         default="longest",
@@ -168,8 +171,11 @@ class ExtractionConfig(BaseModel):
             "face 'precomputed' needs boxes_folder, a folder of <interview>.csv": (
                 self.face == "precomputed" and self.boxes_folder is None
             ),
-            "detector 'yunet' needs yunet_weights, a local ONNX file": (
-                self.face == "detect" and self.detector == "yunet" and self.yunet_weights is None
+            "detector 'yunet' needs yunet_weights, a local ONNX file, or fetch_weights: true": (
+                self.face == "detect"
+                and self.detector == "yunet"
+                and self.yunet_weights is None
+                and not self.fetch_weights
             ),
             "patient 'reference' needs reference_folder, a folder of pictures": (
                 self.patient == "reference" and self.reference_folder is None

@@ -7,7 +7,7 @@ clothes keep their colours, which is enough to tell people apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,7 +264,7 @@ def _draw_scene(
     height, width = scene.image.shape[:2]
     shown = scene.image
     if not show_faces:
-        shown = unrecognisable(scene.image, squares=_scene_squares(scene))
+        shown = unrecognisable(scene.image, squares=_scene_squares(scene, scan.scenes))
     sheet.paste(Image.fromarray(shown), (left, top))
     draw = ImageDraw.Draw(sheet)
     numbers = {track: person.number for person in scan.persons for track in person.tracks}
@@ -281,13 +281,21 @@ def _draw_scene(
     draw.text((left, top + height + 3), _clock(scene.seconds), fill=_FAINT, font=_font(12))
 
 
-def _scene_squares(scene: ScenePicture) -> int:
-    """Return how many squares leave at most six along any face that was found."""
-    height, width = scene.image.shape[:2]
-    longest = max(height, width)
-    sides = [max(wide * width, tall * height) / longest for _, (_, _, wide, tall) in scene.boxes]
-    if not sides:
-        return _SCENE_SQUARES
+def _scene_squares(scene: ScenePicture, scenes: Sequence[ScenePicture]) -> int:
+    """Return how many squares leave at most six along any face.
+
+    A face that was missed beside others is most likely no larger than the largest that was found
+    in any picture; where none was found it may fill the picture.
+    """
+    if not scene.boxes:
+        return _SQUARES_ACROSS_FACE
+    sides = []
+    for each in scenes:
+        height, width = each.image.shape[:2]
+        sides += [
+            max(wide * width, tall * height) / max(height, width)
+            for _, (_, _, wide, tall) in each.boxes
+        ]
     return max(1, min(_SCENE_SQUARES, int(_SQUARES_ACROSS_FACE / max(sides))))
 
 
@@ -296,8 +304,8 @@ def _draw_person(
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     is_patient = person.number == scan.choice.person
-    everyone = sum(p.visible_seconds for p in scan.persons) + scan.doubtful_seconds
-    share = f" ({100 * person.visible_seconds / everyone:.0f} %)" if everyone else ""
+    whole = scan.tracked_seconds
+    share = f" ({100 * person.visible_seconds / whole:.0f} %)" if whole else ""
     if is_patient:
         draw.rectangle(
             (2, top + 2, sheet.width - 3, top + PICTURE_PIXELS + _CAPTION_PIXELS + 2 * _GAP - 4),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoclip_clinical.features.column_warnings import column_warnings
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extraction_run import (
     ExtractionRun,
@@ -103,6 +104,7 @@ def extract(
         If paths, prompts or settings can not be used, or `output` can not be written; when
         merging, naming every interview that no shard has finished.
     """
+    paths = tuple(paths)
     interviews = find_interviews(paths)
     setup = RunSetup(
         config=config,
@@ -132,7 +134,8 @@ def extract(
                 progress=progress,
             )
             done.sort(key=lambda outcome: outcome.key)
-            warnings = [*run.warnings, *(o.warning for o in done if o.warning)]
+            warnings = [*column_warnings(paths), *run.warnings]
+            warnings += (o.warning for o in done if o.warning)
             if scale.shard is None:
                 warnings += run.merge(interviews)
     return ExtractionResult(folder=output, interviews=tuple(done), warnings=tuple(warnings))

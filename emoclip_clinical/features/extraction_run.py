@@ -39,6 +39,7 @@ from emoclip_clinical.features.reading import (
     read_interview,
 )
 from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
+from emoclip_clinical.features.same_recordings import same_recordings
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
 from emoclip_clinical.features.store import PartCard, PartStore
 from emoclip_clinical.features.unforeseen import unforeseen_reason
@@ -294,7 +295,8 @@ class ExtractionRun:
             description=self._features_json(same, names),
         )
         left_out = [card.key.name for card in cards if card.settings_hash != self._settings_hash]
-        warnings = []
+        twice = same_recordings({"interview": card.key.name, **card.source} for card in same)
+        warnings = [*twice.of_two, *twice.of_one]
         if left_out:
             warnings.append(
                 "not in the tables, because they were made with other settings or another model "

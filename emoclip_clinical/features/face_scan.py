@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -77,6 +78,8 @@ class FaceScan:
         Everyone, in order of appearance.
     doubtful_seconds : float
         Time on screen of tracks that are no one's for sure.
+    tracked_seconds : float
+        Time in which any face was tracked.
     pictures : dict of int to tuple of FacePicture
         A few for each person, by number, in order of time.
     scenes : tuple of ScenePicture
@@ -88,6 +91,7 @@ class FaceScan:
     choice: PatientChoice
     persons: tuple[Person, ...]
     doubtful_seconds: float
+    tracked_seconds: float
     pictures: dict[int, tuple[FacePicture, ...]]
     scenes: tuple[ScenePicture, ...]
     given_up: str = ""
@@ -134,42 +138,68 @@ def scan_faces(
         choice=choice,
         persons=people.persons,
         doubtful_seconds=sum(people.doubtful_seconds.values()),
-        pictures={person.number: album.pictures_of(person) for person in people.persons},
-        scenes=tuple(_spread(album.scenes)),
+        tracked_seconds=people.tracked_seconds,
+        pictures={
+            person.number: album.pictures_of(person, follower.looks) for person in people.persons
+        },
+        scenes=album.scenes_of(follower.looks),
         given_up=frames.log.notes[-1] if frames.stalled else "",
     )
 
 
 @dataclass
 class _Album:
-    """Pictures on the way; their number stays bounded for each track and for the whole."""
+    """Pictures on the way; their number stays bounded for each track and for the whole.
 
-    scenes: list[ScenePicture] = field(default_factory=list)
-    _faces: dict[int, list[FacePicture]] = field(default_factory=dict)
+    They are kept by the number of the look and the place of the face in it: whose a face is may
+    be corrected later.
+    """
+
+    _scenes: list[tuple[int, ScenePicture]] = field(default_factory=list)
+    _faces: dict[int, list[tuple[int, int, FacePicture]]] = field(default_factory=dict)
     _seen: dict[int, int] = field(default_factory=dict)
     _step: int = 1
     _n_looks: int = 0
 
     def add(self, frame: SampledFrame, look: Look) -> None:
         if self._n_looks % self._step == 0:
-            self.scenes.append(_scene(frame, look))
-            if len(self.scenes) > _KEPT:
-                self.scenes = self.scenes[::2]
+            self._scenes.append((self._n_looks, _scene(frame, look)))
+            if len(self._scenes) > _KEPT:
+                self._scenes = self._scenes[::2]
                 self._step *= 2
-        self._n_looks += 1
-        for face, track in zip(look.faces, look.tracks, strict=True):
+        for place, (face, track) in enumerate(zip(look.faces, look.tracks, strict=True)):
             seen = self._seen[track] = self._seen.get(track, 0) + 1
             # At the 1st, 2nd, 4th, 8th, … look: spread over the track, whatever its length.
             if seen & (seen - 1) == 0:
                 square = crop_face(frame.image, face, margin=_MARGIN)
+                picture = FacePicture(frame.seconds, _resized(square, PICTURE_PIXELS))
                 kept = self._faces.setdefault(track, [])
-                kept.append(FacePicture(frame.seconds, _resized(square, PICTURE_PIXELS)))
+                kept.append((self._n_looks, place, picture))
                 del kept[:-_KEPT_PER_TRACK]
+        self._n_looks += 1
 
-    def pictures_of(self, person: Person) -> tuple[FacePicture, ...]:
+    def pictures_of(self, person: Person, looks: Sequence[Look]) -> tuple[FacePicture, ...]:
         """Return a person's pictures, spread over all their tracks."""
-        found = [picture for track in person.tracks for picture in self._faces.get(track, ())]
+        found = [
+            picture
+            for kept in self._faces.values()
+            for index, place, picture in kept
+            if looks[index].tracks[place] in person.tracks
+        ]
         return tuple(_spread(sorted(found, key=lambda picture: picture.seconds)))
+
+    def scenes_of(self, looks: Sequence[Look]) -> tuple[ScenePicture, ...]:
+        """Return a few whole pictures, their faces with the numbers of their tracks."""
+        return tuple(
+            replace(
+                scene,
+                boxes=tuple(
+                    (track, box)
+                    for track, (_, box) in zip(looks[index].tracks, scene.boxes, strict=True)
+                ),
+            )
+            for index, scene in _spread(self._scenes)
+        )
 
 
 def _scene(frame: SampledFrame, look: Look) -> ScenePicture:

@@ -27,6 +27,7 @@ from emoclip_clinical.features.uniface_detector import (
     uniface_detector_sha256,
 )
 from emoclip_clinical.features.yunet import YuNet
+from emoclip_clinical.features.yunet_weights import YUNET_SHA256, fetched_yunet, weights_cache
 from emoclip_clinical.records import InputError
 
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -243,8 +244,9 @@ def load_detector(config: ExtractionConfig) -> FaceDetector | None:
             minimum_score=config.minimum_face_score, fetch_weights=config.fetch_weights
         )
     if config.detector == "yunet":
+        given = config.yunet_weights
         return YuNet(
-            Path(config.yunet_weights or ""),
+            Path(given) if given is not None else fetched_yunet(weights_cache()),
             longest_side_pixels=config.detection_side_pixels,
             minimum_score=config.minimum_face_score,
         )
@@ -313,8 +315,11 @@ def describe_faces(config: ExtractionConfig) -> dict[str, object]:
     described["detector"] = config.detector
     if config.detector == "uniface":
         return {**described, "detector_sha256": uniface_detector_sha256()}
-    weights = Path(config.yunet_weights or "") if config.detector == "yunet" else None
-    described["detector_sha256"] = _hash(weights or centerface_weights())
+    if config.detector == "yunet":
+        given = config.yunet_weights
+        described["detector_sha256"] = YUNET_SHA256 if given is None else _hash(Path(given))
+    else:
+        described["detector_sha256"] = _hash(centerface_weights())
     described["detection_side_pixels"] = config.detection_side_pixels
     return described
 

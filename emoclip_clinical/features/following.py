@@ -9,14 +9,15 @@ each look.
 
 Faces are looked for `detection_fps` times a second, on both sides of a scene cut, and in every
 sampled picture between two looks that do not agree, so that a box is only ever put between two
-looks that see the same face in nearly the same place.
+looks that see the same face in nearly the same place. Where a face turns out, seconds later, to
+have faded into another's, what was given out of it is void too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -30,7 +31,7 @@ from emoclip_clinical.features.looks import REACH, Look, face_at, patient_place
 from emoclip_clinical.features.patient import PatientChoice, PatientRule, choose_patient
 from emoclip_clinical.features.people import People, find_people
 from emoclip_clinical.features.precomputed import FaceTable
-from emoclip_clinical.features.tracking import LARGEST_DIFFERENCE, Tracker
+from emoclip_clinical.features.tracking import LARGEST_DIFFERENCE, LONGEST_GAP_SECONDS, Tracker
 
 Absence = Literal["", "no_face", "other_person"]
 """Why a picture shows no face of the patient: no face at all, or none that is surely theirs."""
@@ -103,11 +104,15 @@ class FollowedFrame:
         The patient's.
     absence : str
         Why there is none, see `Absence`; empty where there is one, or where none is looked for.
+    shot : int
+        Pictures with different numbers are parted by a cut, or by a gap in which the face was
+        lost: what moves from one to the other is not the face.
     """
 
     frame: SampledFrame
     face: Face | None
     absence: Absence = ""
+    shot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,14 @@ def _same(first: _Found, second: _Found) -> bool:
         overlap(first.face, second.face) >= _SAME_PLACE_OVERLAP
         and difference(first.look, second.look) <= LARGEST_DIFFERENCE
     )
+
+
+def whole_pictures(frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
+    """Yield every frame where no face is looked for, with the number of its shot."""
+    cuts, shot = CutDetector(), 0
+    for frame in frames:
+        shot += cuts.is_cut(frame.image)
+        yield FollowedFrame(frame, None, shot=shot)
 
 
 class FaceFollower:
@@ -160,8 +173,12 @@ class FaceFollower:
         self._rule = rule or PatientRule("longest")
         self._likeness = likeness
         self._watch = watch
-        self._cosines: dict[int, list[float]] = {}
-        self._tracker = Tracker()
+        self._cosines: dict[int, dict[int, float]] = {}
+        self._tracker = Tracker(
+            longest_gap_seconds=max(
+                LONGEST_GAP_SECONDS, _LONGEST_INTERVALS * self._interval_seconds
+            )
+        )
         self._tracks: frozenset[int] = frozenset()
         self._guessed_from = (0, 0)
         self._given: list[int | None] = []
@@ -176,7 +193,7 @@ class FaceFollower:
     @property
     def people(self) -> People:
         """Everyone who was seen so far."""
-        return find_people(self._tracker.tracks)
+        return find_people(self._tracker.tracks, tracked_seconds=self._tracker.tracked_seconds)
 
     def follow(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
         """Yield every frame, in order, with the patient's face.
@@ -218,6 +235,7 @@ class FaceFollower:
         held: deque[SampledFrame] = deque()
         for _ in self._looking(frames, held):
             held.clear()
+        self._finish_tracks()
         return self._decide()
 
     def _first_reading(self, frames: Iterable[SampledFrame]) -> Iterator[FollowedFrame]:
@@ -228,6 +246,7 @@ class FaceFollower:
                 held.clear()
             elif len(self.looks) > REACH:
                 yield from self._released(held, until=len(self.looks) - 1 - REACH)
+        self._finish_tracks()
         self._decide()
         if not self._lost:
             yield from self._released(held, until=len(self.looks) - 1)
@@ -304,17 +323,44 @@ class FaceFollower:
             self._watch(frame, look)
         counts = self.log.faces_per_detection
         counts[len(faces)] = counts.get(len(faces), 0) + 1
-        if self._likeness is None:
-            return
-        for face, number in zip(faces, tracks, strict=True):
-            known = self._cosines.setdefault(number, [])
+        if self._likeness is not None:
+            self._compare(frame, look, self._likeness)
+        self._correct()
+
+    def _compare(self, frame: SampledFrame, look: Look, likeness: Likeness) -> None:
+        index = len(self.looks) - 1
+        for face, number in zip(look.faces, look.tracks, strict=True):
+            known = self._cosines.setdefault(number, {})
             # Comparing costs far more than following; a few looks settle who a track is.
             if len(known) < _LIKENESS_LOOKS:
-                cosine = self._likeness(frame.image, face)
-                known.extend([] if cosine is None else [cosine])
+                cosine = likeness(frame.image, face)
+                known |= {} if cosine is None else {index: cosine}
+
+    def _correct(self) -> None:
+        """Take over what the tracker has found out about earlier looks."""
+        corrections = self._tracker.corrections()
+        for correction in corrections:
+            look = self.looks[correction.index]
+            numbers = tuple(
+                correction.new if number == correction.old else number for number in look.tracks
+            )
+            self.looks[correction.index] = replace(look, tracks=numbers)
+            cosine = self._cosines.get(correction.old, {}).pop(correction.index, None)
+            if cosine is not None:
+                self._cosines.setdefault(correction.new, {})[correction.index] = cosine
+        if corrections:
+            self._check_given()
+
+    def _finish_tracks(self) -> None:
+        self._tracker.finish()
+        self._correct()
 
     def _choice(self) -> PatientChoice:
-        similarities = {n: float(np.mean(values)) for n, values in self._cosines.items() if values}
+        similarities = {
+            number: float(np.mean(list(values.values())))
+            for number, values in self._cosines.items()
+            if values
+        }
         return choose_patient(self.people, rule=self._rule, similarities=similarities)
 
     def _guess(self) -> None:
@@ -330,9 +376,13 @@ class FaceFollower:
     def _take(self, tracks: frozenset[int]) -> None:
         if tracks != self._tracks:
             self._tracks = tracks
-            self._lost = self._lost or any(
-                self._track(k) != given for k, given in enumerate(self._given)
-            )
+            self._check_given()
+
+    def _check_given(self) -> None:
+        """Give up where a face that was given out is not the patient's, or one was left out."""
+        self._lost = self._lost or any(
+            self._track(k) != given for k, given in enumerate(self._given)
+        )
 
     def _decide(self) -> PatientChoice:
         choice = self._choice()
@@ -370,8 +420,9 @@ class FaceFollower:
 
     def _followed(self, frame: SampledFrame, index: int) -> FollowedFrame:
         face = face_at(self.looks, index, frame.seconds, tracks=self._tracks)
-        if face is not None:
-            return FollowedFrame(frame, face)
+        track = self._track(index)
+        if face is not None and track is not None:
+            return FollowedFrame(frame, face, shot=track)
         around = self.looks[index : index + 2]
         return FollowedFrame(
             frame, None, "other_person" if any(look.faces for look in around) else "no_face"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from emoclip_clinical.records import (
     participant_label,
     session_label,
 )
-from emoclip_clinical.tables import Table, limit_faults, read_table
+from emoclip_clinical.tables import Table, limit_faults, scan_table
 
 VIDEO_ENDINGS = frozenset(
     {
@@ -95,8 +95,8 @@ _OTHER_ENDINGS = frozenset(
         ".yml",
     }
 )
-_TABLE_ENDINGS = frozenset({".csv", ".tsv"})
-_TABLE_COLUMNS = (
+TABLE_ENDINGS = frozenset({".csv", ".tsv"})
+TABLE_COLUMNS = (
     "path",
     "participant_id",
     "session_id",
@@ -105,6 +105,9 @@ _TABLE_COLUMNS = (
     "start_seconds",
     "stop_seconds",
 )
+FOLDER_TABLE = "interviews.csv"
+"""A table of this name at the top of a folder says which interviews it holds."""
+
 _NAME_RULE = "sub-<id>[_ses-<id>][_run-<k>][_anything].<ending>"
 
 
@@ -137,10 +140,11 @@ def find_interviews(paths: Iterable[str | Path]) -> tuple[Interview, ...]:
     Parameters
     ----------
     paths : iterable of str or Path
-        Folders (searched in any depth), video files, or tables (``.csv``, ``.tsv``) with the
-        columns path, participant_id[, session_id][, run][, patient][, start_seconds]
-        [, stop_seconds]; a relative path in a table starts at the table's folder. Other columns
-        are left alone.
+        Folders (searched in any depth, links followed), video files, or tables (``.csv``,
+        ``.tsv``) with the columns path, participant_id[, session_id][, run][, patient]
+        [, start_seconds][, stop_seconds]; a relative path in a table starts at the table's folder.
+        Other columns are left alone, see `column_warnings`. A folder that holds an interviews.csv
+        is read by it, and every video in the folder must be named there.
 
     Returns
     -------
@@ -212,7 +216,7 @@ def _of_path(path: Path) -> list[tuple[Interview, str]]:
     if path.is_dir():
         return _of_folder(path)
     ending = path.suffix.lower()
-    if ending in _TABLE_ENDINGS:
+    if ending in TABLE_ENDINGS:
         return _of_table(path)
     fault = _ending_fault(path.name, ending)
     if fault is None:
@@ -223,10 +227,46 @@ def _of_path(path: Path) -> list[tuple[Interview, str]]:
     raise InputError(fault)
 
 
+def table_in(folder: Path) -> Path | None:
+    """Return the interviews.csv of a folder; None where it holds none."""
+    table = folder / FOLDER_TABLE
+    return table if table.is_file() else None
+
+
 def _of_folder(folder: Path) -> list[tuple[Interview, str]]:
+    table = table_in(folder)
+    return _by_name(folder) if table is None else _by_table(folder, table)
+
+
+def _by_table(folder: Path, table: Path) -> list[tuple[Interview, str]]:
+    faults: list[str] = []
+    found: list[tuple[Interview, str]] = []
+    paths, files_faults = _files(folder)
+    try:
+        found = _of_table(table)
+    except InputError as error:
+        faults.extend(error.faults)
+    else:
+        named = {interview.path.resolve() for interview, _ in found}
+        left_out = [
+            f"{path.relative_to(folder).as_posix()}: a video that {table.name}, which lies in the "
+            "same folder, does not name"
+            for path in paths
+            if path.suffix.lower() in VIDEO_ENDINGS and path.resolve() not in named
+        ]
+        if left_out:
+            faults += [*limit_faults(left_out), f"name them there, or pass {table} itself"]
+    faults += files_faults
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _by_name(folder: Path) -> list[tuple[Interview, str]]:
     found: list[tuple[Interview, str]] = []
     faults: list[str] = []
-    for path in _files(folder):
+    paths, files_faults = _files(folder)
+    for path in paths:
         shown = path.relative_to(folder).as_posix()
         ending = path.suffix.lower()
         if ending in _OTHER_ENDINGS:
@@ -240,22 +280,43 @@ def _of_folder(folder: Path) -> list[tuple[Interview, str]]:
         if fault is not None:
             faults.append(fault)
     if faults:
-        table = folder / "interviews.csv"
-        advice = (
-            f"pass {table}" if table.is_file() else "name them in an interviews.csv and pass it"
+        faults = limit_faults(faults)
+        faults.append(
+            f"rename these files in {folder}, or name them in an {FOLDER_TABLE} and pass it"
         )
-        raise InputError([*limit_faults(faults), f"rename these files in {folder}, or {advice}"])
+    faults += files_faults
+    if faults:
+        raise InputError(faults)
     if not found:
         raise InputError(f"no video in the folder {folder} (wanted {_NAME_RULE})")
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the files of a folder in any depth, and what could not be looked into."""
+    found: list[Path] = []
+    faults: list[str] = []
+
+    def fault(error: OSError) -> None:
+        where = Path(os.fsdecode(error.filename))
+        shown = where.relative_to(folder) if where != folder else where
+        faults.append(f"{shown.as_posix()}: a folder that can not be read ({error.strerror})")
+
+    # A link that leads back to a folder above it would never end.
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=fault):
+        real = Path(parent).resolve()
+        if real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name != "Thumbs.db":
-                yield Path(parent) / name
+        found.extend(
+            Path(parent) / name
+            for name in sorted(names)
+            if not name.startswith(".") and name != "Thumbs.db"
+        )
+    return found, faults
 
 
 def _ending_fault(shown: str, ending: str) -> str | None:
@@ -267,22 +328,25 @@ def _ending_fault(shown: str, ending: str) -> str | None:
 
 
 def _of_table(path: Path) -> list[tuple[Interview, str]]:
-    table = read_table(
+    required = ("path", "participant_id")
+    table, scan_faults = scan_table(
         path,
-        required=("path", "participant_id"),
+        required=required,
         text=("path", "participant_id", "session_id", "run", "patient"),
     )
+    if table is None or any(name not in table.frame.columns for name in required):
+        raise InputError(scan_faults)
     found: list[tuple[Interview, str]] = []
     faults: list[str] = []
-    columns = [name for name in _TABLE_COLUMNS if name in table.frame.columns]
+    columns = [name for name in TABLE_COLUMNS if name in table.frame.columns]
     rows = table.frame[columns].to_dict("records")
     for index, row in enumerate(rows):
         cells = {str(name): value for name, value in row.items()}
         interview = _of_row(cells, table=table, index=index, folder=path.parent, faults=faults)
         if interview is not None:
             found.append((interview, table.place(index)))
-    if faults:
-        raise InputError(limit_faults(faults))
+    if scan_faults or faults:
+        raise InputError([*scan_faults, *limit_faults(faults)])
     return found
 
 
@@ -295,9 +359,11 @@ def _of_row(
         faults.append(f"{text} ({table.place(index)})")
 
     key = InterviewKey("sub-unread")
+    # What is empty was found when the table was read.
+    complete = bool(_cell(row, "path")) and bool(_cell(row, "participant_id"))
     try:
         key = InterviewKey(
-            participant_id=participant_label(_cell(row, "participant_id")),
+            participant_id=participant_label(_cell(row, "participant_id") or "unread"),
             session_id=session_label(_cell(row, "session_id")),
             run=_run(_cell(row, "run").removeprefix("run-")) if _cell(row, "run") else 0,
         )
@@ -305,7 +371,7 @@ def _of_row(
         for text in error.faults:
             fault(text)
     path = folder / _cell(row, "path")
-    if not path.is_file():
+    if _cell(row, "path") and not path.is_file():
         fault(f"path: no such file: {_cell(row, 'path')}")
     patient = _cell(row, "patient")
     try:
@@ -316,7 +382,9 @@ def _of_row(
     stop = _clock(row, "stop_seconds", fault=fault)
     if start is not None and stop is not None and start >= stop:
         fault(f"start_seconds must be before stop_seconds, got {start:g} and {stop:g}")
-    return None if len(faults) > before else Interview(key, path, start, stop, patient)
+    if not complete or len(faults) > before:
+        return None
+    return Interview(key, path, start, stop, patient)
 
 
 def _cell(row: Mapping[str, object], column: str) -> str:

@@ -94,7 +94,8 @@ class PatientChoice:
     n_people : int
         People who were told apart over the whole interview.
     share : float or None
-        The person's time on screen as a share of the time in which any face was tracked.
+        The person's time on screen as a share of the time in which any face was tracked: 1 for
+        one who is always in view, whoever else is.
     margin : float or None
         Lead over the next candidate, in [0, 1]: of time (``longest``) or size (``largest``) as a
         share of the patient's own, of place as a share of the picture's width, of cosine to the
@@ -237,14 +238,13 @@ def _likeness(persons: tuple[Person, ...], similarities: Mapping[int, float]) ->
 def _choice(
     person: Person, margin: float | None, people: People, nobody: PatientChoice
 ) -> PatientChoice:
-    everyone = sum(p.visible_seconds for p in people.persons)
     doubtful = sum(people.doubtful_seconds.values())
     own = person.visible_seconds
     return PatientChoice(
         rule=nobody.rule,
         person=person.number,
         n_people=nobody.n_people,
-        share=own / (everyone + doubtful) if everyone + doubtful > 0 else None,
+        share=own / people.tracked_seconds if people.tracked_seconds > 0 else None,
         margin=margin,
         confidence=own / (own + doubtful) if own + doubtful > 0 else None,
         tracks=frozenset(person.tracks),

@@ -1,7 +1,8 @@
 """Who is who in one interview: tracks that look alike are one person.
 
 Two tracks that were in one picture are two people, whatever they look like. A track that looks a
-little like someone, or like two people at once, is no one's: its time is marked, not guessed.
+little like someone, or like two people at once, is no one's: its time is marked, not guessed. So
+is the time in which one face fades into another.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from emoclip_clinical.features.appearance import MeanAppearance, difference
-from emoclip_clinical.features.tracking import Track
+from emoclip_clinical.features.tracks import Track
 
 SAME_DIFFERENCE = 0.2
 """Tracks that differ by less are one person, unless they also look like another."""
@@ -59,10 +60,13 @@ class People:
         In order of appearance.
     doubtful_seconds : mapping of int to float
         Tracks that are no one's for sure, and their time on screen.
+    tracked_seconds : float
+        Time in which any face was tracked; two at once count once.
     """
 
     persons: tuple[Person, ...]
     doubtful_seconds: dict[int, float] = field(default_factory=dict)
+    tracked_seconds: float = 0.0
 
 
 @dataclass
@@ -77,7 +81,7 @@ class _Group:
         self.met |= track.met
 
 
-def find_people(tracks: Sequence[Track]) -> People:
+def find_people(tracks: Sequence[Track], *, tracked_seconds: float = 0.0) -> People:
     """Group tracks by person.
 
     The longest track founds the first person; each further one, by falling length, joins the
@@ -87,6 +91,8 @@ def find_people(tracks: Sequence[Track]) -> People:
     ----------
     tracks : sequence of Track
         In order of appearance.
+    tracked_seconds : float
+        Goes into the result as it is.
 
     Returns
     -------
@@ -96,7 +102,7 @@ def find_people(tracks: Sequence[Track]) -> People:
     groups: list[_Group] = []
     doubtful: dict[int, float] = {}
     for track in sorted(tracks, key=lambda t: (-t.visible_seconds, -t.n_looks, t.number)):
-        if groups and track.n_looks < _SMALLEST_LOOKS:
+        if track.nobody or (groups and track.n_looks < _SMALLEST_LOOKS):
             doubtful[track.number] = track.visible_seconds
             continue
         group, is_new = _place(track, groups)
@@ -111,6 +117,7 @@ def find_people(tracks: Sequence[Track]) -> People:
     return People(
         persons=tuple(_person(k, group) for k, group in enumerate(groups, start=1)),
         doubtful_seconds=doubtful,
+        tracked_seconds=tracked_seconds,
     )
 
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from emoclip_clinical.features.faces import overlap
 from emoclip_clinical.features.quality_config import QualityConfig
 from emoclip_clinical.features.segments import FrameRecord, Window
 from emoclip_clinical.features.thresholds import failed_thresholds
@@ -147,8 +146,7 @@ def head_motion(records: tuple[FrameRecord, ...]) -> float | None:
     Parameters
     ----------
     records : tuple of FrameRecord
-        Frames in order; only those in adjacent slots are compared, and only boxes that overlap:
-        others are a cut of the film.
+        Frames in order; only those in adjacent slots of one shot are compared.
 
     Returns
     -------
@@ -157,9 +155,7 @@ def head_motion(records: tuple[FrameRecord, ...]) -> float | None:
     """
     speeds = []
     for first, second in pairwise(records):
-        if first.face is None or second.face is None or second.slot != first.slot + 1:
-            continue
-        if overlap(first.face, second.face) == 0:
+        if first.face is None or second.face is None or not second.follows(first):
             continue
         way = math.dist(first.face.centre, second.face.centre)
         height = (first.face.height + second.face.height) / 2
@@ -176,7 +172,7 @@ def movement(records: tuple[FrameRecord, ...]) -> float | None:
     Parameters
     ----------
     records : tuple of FrameRecord
-        Frames in order; only those in adjacent slots are compared.
+        Frames in order; only those in adjacent slots of one shot are compared.
 
     Returns
     -------
@@ -185,7 +181,7 @@ def movement(records: tuple[FrameRecord, ...]) -> float | None:
     """
     speeds = []
     for first, second in pairwise(records):
-        if first.vector is None or second.vector is None or second.slot != first.slot + 1:
+        if first.vector is None or second.vector is None or not second.follows(first):
             continue
         change = _unit(second.vector) - _unit(first.vector)
         speeds.append(float(np.linalg.norm(change)) / (second.seconds - first.seconds))

@@ -14,7 +14,12 @@ import pyarrow as pa
 from emoclip_clinical.features.background import BackgroundSampler
 from emoclip_clinical.features.decoding import SampledFrame, UnreadableVideoError, VideoSampler
 from emoclip_clinical.features.face_setup import FaceSetup
-from emoclip_clinical.features.following import FaceFollower, FollowedFrame, FollowingLog
+from emoclip_clinical.features.following import (
+    FaceFollower,
+    FollowedFrame,
+    FollowingLog,
+    whole_pictures,
+)
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.layout import (
     InterviewSummary,
@@ -256,11 +261,7 @@ class _Reader(Generic[TicketT]):
     ) -> Iterator[Window]:
         cutter = WindowCutter(self._settings.grid)
         frames = self._counted(sampler)
-        followed = (
-            (FollowedFrame(frame, None) for frame in frames)
-            if follower is None
-            else follower.follow(frames)
-        )
+        followed = whole_pictures(frames) if follower is None else follower.follow(frames)
         for record in self._encoded(followed):
             yield from cutter.add(record, first_seconds=sampler.log.first_seconds)
         yield from cutter.finish(
@@ -329,6 +330,7 @@ def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
         encoded=True,
         sharpness=sharpness,
         brightness=brightness,
+        shot=followed.shot,
     )
 
 

@@ -37,6 +37,8 @@ class FrameRecord:
         Variance of the Laplacian of the encoded picture's grey levels; NaN without one.
     brightness : float
         Mean grey level, 0 to 255; NaN without one.
+    shot : int
+        Frames with different numbers are parted by a cut, or by a gap in which the face was lost.
     """
 
     slot: int
@@ -47,6 +49,11 @@ class FrameRecord:
     vector: np.ndarray | None = field(default=None, repr=False)
     sharpness: float = math.nan
     brightness: float = math.nan
+    shot: int = 0
+
+    def follows(self, other: FrameRecord) -> bool:
+        """Tell whether what changed since another frame is movement: next slot, same shot."""
+        return self.slot == other.slot + 1 and self.shot == other.shot
 
 
 @dataclass(frozen=True)
@@ -107,12 +114,19 @@ class Grid:
 
     @property
     def slots_per_window(self) -> int:
-        """Slots in a full window."""
-        return round(self.window_seconds * self.sample_fps)
+        """Most slots that a window holds; one fewer in some where its length is no whole number."""
+        return self._slot(self.window_seconds)
 
     def first_slot(self, index: int) -> int:
         """Return the first slot at or after the onset of window `index`."""
-        return math.ceil(index * self.stride_seconds * self.sample_fps - _TINY_SLOTS)
+        return self._slot(index * self.stride_seconds)
+
+    def end_slot(self, index: int) -> int:
+        """Return the first slot at or after the end of window `index`: the first that it lacks."""
+        return self._slot(index * self.stride_seconds + self.window_seconds)
+
+    def _slot(self, seconds: float) -> int:
+        return math.ceil(seconds * self.sample_fps - _TINY_SLOTS)
 
     def length(self, index: int, *, total_seconds: float) -> float | None:
         """Return how long window `index` is in a video of so many seconds.
@@ -174,7 +188,7 @@ class WindowCutter:
         Window
             Full windows, in order.
         """
-        while record.slot >= self._grid.first_slot(self._next) + self._grid.slots_per_window:
+        while record.slot >= self._grid.end_slot(self._next):
             yield self._cut(self._grid.window_seconds, first_seconds=first_seconds)
         self._records.append(record)
 
@@ -187,10 +201,8 @@ class WindowCutter:
     def _cut(self, duration: float, *, first_seconds: float) -> Window:
         grid = self._grid
         first = grid.first_slot(self._next)
-        n_slots = min(
-            grid.slots_per_window, max(1, math.ceil(duration * grid.sample_fps - _TINY_SLOTS))
-        )
-        last = first + grid.slots_per_window
+        last = grid.end_slot(self._next)
+        n_slots = min(last - first, max(1, math.ceil(duration * grid.sample_fps - _TINY_SLOTS)))
         window = Window(
             index=self._next,
             onset=first_seconds + self._next * grid.stride_seconds,

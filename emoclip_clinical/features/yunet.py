@@ -1,7 +1,7 @@
 """The YuNet detector (Wu et al. 2023, Machine Intelligence Research 20), run by OpenCV.
 
 The network (0.3 MB, MIT or Apache-2.0, from the libfacedetection project) is not shipped: the
-settings name a local ONNX file.
+settings name a local ONNX file, or let it be fetched, see `yunet_weights`.
 """
 
 from __future__ import annotations

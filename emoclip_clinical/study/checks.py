@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emoclip_clinical.features.interviews import find_interviews
+from emoclip_clinical.features.column_warnings import column_warnings
+from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
+from emoclip_clinical.features.same_recordings import same_files
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.ratings import validate_ratings
 from emoclip_clinical.study.clip_sources import load_study_clips
@@ -40,7 +42,7 @@ def validate_study(
     Returns
     -------
     str
-        One line that says what the study holds.
+        One line that says what the study holds, and one for each warning.
 
     Raises
     ------
@@ -53,16 +55,24 @@ def validate_study(
     interviews = study.path(data.interviews)
     there = not isinstance(data.clips, str) or study.path(data.clips).exists()
     n_clips = _count(lambda: load_study_clips(study, data.clips).clips, faults) if there else 0
-    n_interviews = _count(lambda: find_interviews([interviews]), faults)
+    found: list[Interview] = []
+    try:
+        found += find_interviews([interviews])
+    except InputError as error:
+        faults += error.faults
+    twice = same_files(found, patient=study.protocol.extraction.patient)
+    faults += twice.of_two
+    warnings = [*(column_warnings([interviews]) if found else ()), *twice.of_one]
     _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)
     faults += exclusion_faults(study)
     faults += _rating_faults(study, now) if values else _structure_faults(study)
     if faults:
         raise InputError(faults)
-    return (
-        f"{study.protocol.name}: {n_clips} clips, {n_interviews} interviews, ratings of "
+    line = (
+        f"{study.protocol.name}: {n_clips} clips, {len(found)} interviews, ratings of "
         f"{', '.join(study.protocol.regression.targets)}; no faults"
     )
+    return "\n".join([line, *(f"warning: {text}" for text in warnings)])
 
 
 def _count(read: Callable[[], Sequence[object]], faults: list[str]) -> int:

@@ -33,6 +33,7 @@ from emoclip_clinical.study.provenance import (
     utc_now,
 )
 from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
+from emoclip_clinical.study.recordings import check_recordings
 from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 from emoclip_clinical.study.standing import Standing, standings
@@ -112,6 +113,7 @@ def run_regress(
     features = features or study.path(data.features)
     ratings = ratings or study.path(data.ratings)
     table = study_features(study, features)
+    same = check_recordings(features)
     hashes = regress_inputs(study, features=features, ratings=ratings)
     standing = standings(study, features=features, ratings=ratings, inputs=hashes, now=started)
     mark = record_look(
@@ -126,7 +128,7 @@ def run_regress(
     everyone = {p for d in designs for part in (d.keys, d.excluded) for p in part["participant_id"]}
     refuse_withdrawn(study.folder, everyone, where="features or ratings")
     people = check_people(designs, features=table)
-    warned = people_warnings(people)
+    warned = (*people_warnings(people), *same)
     designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
     if protocol.segment_models.joint and reads_segments(config):
         designs = learnt_together(designs)

@@ -168,6 +168,7 @@ def scan():
         choice=PatientChoice("longest", person=2, n_people=2, margin=0.5, tracks=frozenset({1})),
         persons=(Person(1, (0,), 10.0, 0.3, 0.2), Person(2, (1,), 20.0, 0.4, 0.7)),
         doubtful_seconds=1.0,
+        tracked_seconds=25.0,
         pictures={k: tuple(FacePicture(t, noise(112, 112)) for t in (1.0, 2.5)) for k in (1, 2)},
         scenes=(ScenePicture(3661.5, noise(200, 300), ((1, (0.6, 0.2, 0.2, 0.5)),)),),
     )
@@ -217,8 +218,29 @@ def test_a_face_that_fills_the_picture_is_blurred_more(scan):
     assert 3 < changes <= 7 + 4
 
 
+def edges_across(scan, place):
+    """Count the changes of colour along one line of one of the whole pictures."""
+    sheet = np.asarray(draw_contact_sheet(scan, title="sub-01"))
+    left = 12 + place * (300 + 12)
+    line = sheet[62 + 190, left : left + 300].astype(int)
+    return (np.diff(line, axis=0) != 0).any(axis=1).sum()
+
+
+def test_a_face_that_was_missed_is_blurred_like_the_largest(scan):
+    close = replace(scan.scenes[0], boxes=((1, (0.1, 0.0, 0.8, 1.0)),))
+    far = replace(scan.scenes[0], boxes=((1, (0.9, 0.0, 0.05, 0.05)),))
+    missed = replace(scan.scenes[0], boxes=())
+    scenes = replace(scan, scenes=(close, far, missed))
+    # At most six along what fills a picture, in each of the three.
+    assert edges_across(scenes, 1) <= 7
+    assert edges_across(scenes, 2) <= 5
+    assert edges_across(replace(scan, scenes=(missed,)), 0) <= 5
+    # Small faces only are no reason to blur so much.
+    assert edges_across(replace(scan, scenes=(far,)), 0) > 20
+
+
 def test_an_interview_without_anyone():
-    nobody = FaceScan(PatientChoice("longest"), (), 0.0, {}, ())
+    nobody = FaceScan(PatientChoice("longest"), (), 0.0, 0.0, {}, ())
     assert draw_contact_sheet(nobody, title="sub-01").height > 100
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from emoclip_clinical.features.decoding import SampledFrame
 from emoclip_clinical.features.faces import Face
-from emoclip_clinical.features.following import FaceFollower, FollowingLog
+from emoclip_clinical.features.following import FaceFollower, FollowingLog, whole_pictures
 from emoclip_clinical.features.patient import patient_rule
 
 COLOURS = {"ann": (200, 40, 40), "ben": (40, 60, 200), "cat": (60, 190, 60)}
@@ -107,6 +107,15 @@ def test_boxes_between_detections_are_interpolated():
     log = follower.log
     assert (log.n_faces, log.tracked_share, log.n_frames_with_face) == (1, 1.0, 14)
     assert (log.choice.person, log.choice.n_people, log.choice.margin) == (1, 1, 1.0)
+
+
+@pytest.mark.parametrize("detection_fps", [0.5, 0.6, 2.0])
+def test_a_face_is_followed_however_rare_the_looks(detection_fps):
+    followed, _, follower = follow(
+        lambda t: {"ann": face_at(50)}, tenths(100), detection_fps=detection_fps
+    )
+    assert lefts(followed) == [50] * 100
+    assert (follower.log.choice.share, follower.log.tracked_share) == (1.0, 1.0)
 
 
 def test_a_box_that_trembles_is_steadied():
@@ -303,3 +312,31 @@ def test_rare_extra_faces_do_not_count():
     assert FollowingLog(faces_per_detection={1: 97, 2: 3}).n_faces == 1
     assert FollowingLog(faces_per_detection={0: 5}).n_faces == 0
     assert FollowingLog().tracked_share is None
+
+
+def test_pictures_on_both_sides_of_a_cut_are_of_two_shots():
+    """The same face, framed twice: what changes from one framing to the other is no movement."""
+
+    def framed(time):
+        near = 3 <= time < 6
+        return {"ann": face_at(60 if near else 50, size=60.0 if near else 20.0, top=40.0)}
+
+    def frames():
+        for slot, time in enumerate(tenths(90)):
+            image = picture(framed(time), light=-100 if 3 <= time < 6 else 100)
+            yield SampledFrame(slot, time, image)
+
+    class Knowing:
+        name = "knowing"
+
+        def detect(self, image):
+            return (framed(3.0 if image[0, -1, 0] < 100 else 0.0)["ann"],)
+
+    follower = FaceFollower(Knowing(), detection_fps=2.0, log=FollowingLog())
+    followed = list(follower.follow(frames()))
+    if follower.read_again:
+        followed = list(follower.follow(frames()))
+    for shots in ([item.shot for item in whole_pictures(frames())], [i.shot for i in followed]):
+        thirds = [set(shots[:30]), set(shots[30:60]), set(shots[60:])]
+        assert [len(third) for third in thirds] == [1, 1, 1]
+        assert len(set.union(*thirds)) == 3

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from emoclip_clinical.features.column_warnings import column_warnings
 from emoclip_clinical.features.interviews import find_interviews, interview_key
 from emoclip_clinical.records import InputError, InterviewKey
 
@@ -138,3 +141,88 @@ def test_table_without_its_columns(tmp_path):
     with pytest.raises(InputError) as caught:
         find_interviews([table])
     assert len(caught.value.faults) == 2
+
+
+def test_a_folder_with_a_table_is_read_by_it(tmp_path):
+    touch(tmp_path, "sub-01.mp4", "deep/sub-02.mp4", "notes.txt")
+    table = tmp_path / "interviews.csv"
+    table.write_text(
+        "path,participant_id,patient,start_seconds\nsub-01.mp4,01,left,2\ndeep/sub-02.mp4,02,,\n"
+    )
+    assert find_interviews([tmp_path]) == find_interviews([table])
+    first, _ = find_interviews([tmp_path])
+    assert (first.patient, first.start_seconds) == ("left", 2.0)
+    touch(tmp_path, "sub-03.mp4")
+    with pytest.raises(InputError) as caught:
+        find_interviews([tmp_path])
+    assert "sub-03.mp4" in caught.value.faults[0]
+    assert "sub-01.mp4" not in str(caught.value)
+    assert f"pass {table} itself" in str(caught.value)
+    assert names([table]) == ["sub-01", "sub-02"]
+
+
+def test_links_are_followed_and_never_in_a_circle(tmp_path):
+    elsewhere = touch(tmp_path / "disk", "site/sub-02.mp4")
+    folder = touch(tmp_path / "interviews", "sub-01.mp4")
+    (folder / "linked").symlink_to(elsewhere / "site", target_is_directory=True)
+    (elsewhere / "site" / "back").symlink_to(folder, target_is_directory=True)
+    assert names([folder]) == ["sub-01", "sub-02"]
+
+
+def test_a_folder_that_can_not_be_read_is_a_fault(tmp_path, monkeypatch):
+    touch(tmp_path, "sub-01.mp4", "site/sub-02.mp4", "other.mp4")
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("site"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError) as caught:
+        find_interviews([tmp_path])
+    assert "site: a folder that can not be read (Permission denied)" in caught.value.faults
+    assert "other.mp4" in str(caught.value)
+
+
+def test_empty_cells_hide_no_other_fault(tmp_path):
+    touch(tmp_path, "a.mp4")
+    table = tmp_path / "interviews.csv"
+    table.write_text(
+        "path,participant_id,run,patient\n,01,,\na.mp4,,,front\nabsent.mp4,03,x,\n,,y,\n"
+    )
+    with pytest.raises(InputError) as caught:
+        find_interviews([table])
+    text = str(caught.value)
+    for part in (
+        "path is empty (row 2",
+        "path is empty (row 5",
+        "participant_id is empty (row 3",
+        "participant_id is empty (row 5",
+        "got 'front' (row 3",
+        "absent.mp4 (row 4",
+        "got 'x' (row 4",
+        "got 'y' (row 5",
+    ):
+        assert part in text
+    assert len(caught.value.faults) == 8
+
+
+def test_columns_that_are_nearly_known_are_named(tmp_path):
+    touch(tmp_path, "a.mp4")
+    table = tmp_path / "interviews.csv"
+    table.write_text(
+        "path,participant_id,start,stop_second,Patient,run,age,sex,site,raters\na.mp4,01,,,,,,,,\n"
+    )
+    expected = tuple(
+        f"interviews.csv: the column {got!r} is not read; is {meant!r} meant?"
+        for got, meant in (
+            ("start", "start_seconds"),
+            ("stop_second", "stop_seconds"),
+            ("Patient", "patient"),
+        )
+    )
+    assert column_warnings([table]) == column_warnings([tmp_path]) == expected
+    # A covariate that is like a column which the table has anyway.
+    table.write_text("path,participant_id,patient,patients\na.mp4,01,,\n")
+    assert column_warnings([table, tmp_path / "a.mp4"]) == ()

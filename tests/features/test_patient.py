@@ -21,7 +21,7 @@ from emoclip_clinical.records import InputError
 ANN = Person(1, (0, 3), visible_seconds=60.0, height_share=0.30, centre_share=0.25)
 BEN = Person(2, (1,), visible_seconds=45.0, height_share=0.40, centre_share=0.80)
 CAT = Person(3, (4,), visible_seconds=3.0, height_share=0.90, centre_share=0.05)
-EVERYONE = People((ANN, BEN, CAT), {2: 12.0})
+EVERYONE = People((ANN, BEN, CAT), {2: 12.0}, tracked_seconds=80.0)
 
 
 @pytest.mark.parametrize("text", ["largest", "longest", "left", "right", "track:12", "reference"])
@@ -51,8 +51,27 @@ def test_choices_and_margins_by_hand(rule, person, margin):
     own = {1: 60.0, 2: 45.0, 3: 3.0}[person]
     assert (choice.person, choice.n_people, choice.rule) == (person, 3, rule)
     assert choice.margin == (None if margin is None else pytest.approx(margin))
-    assert choice.share == pytest.approx(own / 120)
+    assert choice.share == pytest.approx(own / 80)
     assert choice.confidence == pytest.approx(own / (own + 12))
+
+
+def test_who_is_always_in_view_has_all_of_the_time():
+    """Beside someone who comes and goes: by hand, two looks a second for ten seconds."""
+    ann, ben = Face(0, 0, 50, 50, 0.9), Face(200, 0, 50, 50, 0.9)
+    image = np.random.default_rng(0).integers(0, 256, size=(100, 300, 3), dtype=np.uint8)
+    tracker, look = Tracker(), appearance(image, ann)
+    for index in range(21):
+        faces = [ann, ben] if index >= 10 else [ann]
+        tracker.add(
+            faces, [look] * len(faces), seconds=index / 2, picture_size=(100, 300), cut=False
+        )
+    tracker.finish()
+    assert tracker.tracked_seconds == 10.0
+    people = find_people(tracker.tracks, tracked_seconds=tracker.tracked_seconds)
+    shares = {
+        rule: choose_patient(people, rule=patient_rule(rule)).share for rule in ("left", "right")
+    }
+    assert shares == {"left": 1.0, "right": 0.5}
 
 
 def test_near_ties_in_time_are_settled_by_size_and_said():
@@ -84,7 +103,7 @@ def test_a_reference_takes_the_most_alike_with_the_lead_over_everyone():
 
 
 def test_one_clear_person_gives_no_warning_and_much_uncertainty_does():
-    alone = choose_patient(People((ANN,)), rule=PatientRule("longest"))
+    alone = choose_patient(People((ANN,), tracked_seconds=60.0), rule=PatientRule("longest"))
     assert (alone.margin, alone.confidence, alone.share) == (1.0, 1.0, 1.0)
     assert patient_warning(alone, interview="sub-01") is None
     unsure = choose_patient(People((ANN,), {5: 30.0}), rule=PatientRule("longest"))

@@ -96,26 +96,27 @@ def test_no_face_is_looked_for_no_face_is_too_small():
 
 
 def test_head_motion_by_hand():
-    def record(slot, left, top, height):
-        return FrameRecord(slot, slot * 0.2, face=Face(left, top, 40.0, height, 0.9))
+    def record(slot, left, top, height, shot=0):
+        return FrameRecord(slot, slot * 0.2, face=Face(left, top, 40.0, height, 0.9), shot=shot)
 
     # A way of 5 pixels (3 and 4) in 0.2 s, faces 50 pixels high; then a still face that grows
-    # from its middle; then a gap; then a cut to a box elsewhere; then 2 pixels.
+    # from its middle; then a gap; then a cut to a box beside the last; then 2 pixels.
     records = (
         record(0, 0, 0, 50),
         record(1, 3, 4, 50),
         record(2, 3, -1, 60),
         FrameRecord(3, 0.6),
         record(4, 3, -1, 60),
-        record(5, 300, 0, 50),
-        record(6, 302, 0, 50),
+        record(5, 23, 0, 50, shot=1),
+        record(6, 25, 0, 50, shot=1),
     )
     assert head_motion(records) == pytest.approx((5 / 50 / 0.2 + 0 + 2 / 50 / 0.2) / 3)
     assert head_motion(records[:1]) is None
     # Twice as near to the camera everything is twice as big, and the motion the same.
     near = tuple(
         FrameRecord(r.slot, r.seconds, face=Face(*(2 * v for v in (r.face.left, r.face.top,
-                                                                   40.0, r.face.height)), 0.9))
+                                                                   40.0, r.face.height)), 0.9),
+                    shot=r.shot)
         for r in records if r.face is not None
     )  # fmt: skip
     assert head_motion(near) == pytest.approx(head_motion(records))

@@ -115,6 +115,27 @@ def test_own_file_by_relative_path(tmp_path):
     assert prompt_set_hash(loaded) != prompt_set_hash(other)
 
 
+def test_classes_must_differ_and_components_stand_once():
+    with pytest.raises(InputError) as caught:
+        PromptSet(
+            "own",
+            {
+                "joy": ("a smile", "a grin"),
+                "mirth": ("a laugh", "A  smile"),
+                "glee": ("a laugh",),
+                "calm": ("a face", "a face"),
+            },
+            {"more": ("joy", "calm", "joy"), "both": ("joy", "calm")},
+        )
+    assert list(caught.value.faults) == [
+        "prompt set 'own': the classes 'joy', 'mirth' have one sentence, 'a smile'; each class "
+        "needs its own",
+        "prompt set 'own': the classes 'mirth', 'glee' have one sentence, 'a laugh'; each class "
+        "needs its own",
+        "prompt set 'own': compound 'more' must name each class once, got 'joy' more than once",
+    ]
+
+
 def test_every_fault_of_a_file_is_listed_with_its_key():
     content = "nam: x\nlanguage: 3\nclasses:\n  a: 1\n  yes: [a, 2]\ncompounds: [a, b]\n"
     with pytest.raises(InputError) as caught:

@@ -70,6 +70,26 @@ def test_windows_equal_a_plain_loop(stride, total):
         assert [r.slot for r in got.records] == [s for s in slots if lowest <= s < lowest + 10]
 
 
+@pytest.mark.parametrize("window", [3.5, 3.3, 1.0, 0.25])
+@pytest.mark.parametrize("stride", [3.5, 3.3, 0.7, 1.0])
+def test_a_window_holds_the_frames_from_its_onset_to_before_its_end(window, stride):
+    grid, total = Grid(5.0, window, stride), 30.0
+    windows = cut(grid, range(150), total=total)
+    for got in windows:
+        onset = got.index * stride
+        # A thousandth of a second stands for equal: times are sums of tenths.
+        inside = [s for s in range(150) if onset - 1e-3 <= s / 5 < onset + window - 1e-3]
+        assert [r.slot for r in got.records] == inside
+        assert got.n_slots <= grid.slots_per_window
+        assert got.first_slot == inside[0]
+        if onset + window <= total:
+            assert got.n_slots == len(inside)
+    if window == stride:
+        seen = [r.slot for got in windows for r in got.records]
+        assert seen == list(range(len(seen)))
+        assert len(seen) > 130
+
+
 def test_a_short_video_is_one_segment():
     (window,) = cut(Grid(5.0, 10.0, 10.0), [0, 1], total=0.4)
     assert (window.duration, window.n_slots, len(window.records)) == (0.4, 2, 2)
@@ -156,13 +176,16 @@ def test_a_video_with_few_frames_a_second_is_not_called_damaged():
 
 
 def test_movement_by_hand():
-    def record(slot, vector):
-        return FrameRecord(slot, slot * 0.2, vector=np.array(vector, dtype=np.float32))
+    def record(slot, vector, shot=0):
+        return FrameRecord(slot, slot * 0.2, vector=np.array(vector, np.float32), shot=shot)
 
     # From (1, 0) to (0, 1), whatever the lengths: sqrt(2) in 0.2 s; then rest; then a gap.
     records = (record(0, [5, 0]), record(1, [0, 2]), record(2, [0, 1]), record(4, [1, 0]))
     assert movement(records) == pytest.approx((math.sqrt(2) / 0.2 + 0) / 2)
     assert movement((record(0, [1, 0]), record(2, [0, 1]))) is None
+    # From one framing to another is a cut, and no movement.
+    framings = (*records[:3], record(3, [1, 1], shot=1), record(4, [1, 1], shot=1))
+    assert movement(framings) == pytest.approx((math.sqrt(2) / 0.2 + 0 + 0) / 3)
 
 
 def test_sharpness_equals_scipy():

@@ -33,11 +33,15 @@ PAIRS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """Where the patient and the other stand at a time; later ones lie on top."""
+    """Where the patient and the other stand at a time; later ones lie on top.
+
+    The last one is mixed with what lies below by `weight`, from 0 (not there) to 1.
+    """
 
     boxes: Callable[[float], dict[str, tuple[int, int, int, int]]]
     rule: str
     changes: tuple[float, ...] = ()
+    weight: Callable[[float], float] = lambda t: 1.0
 
 
 def changing(t):
@@ -52,6 +56,25 @@ def crossing(t):
     way = int(np.clip(220 * (t - 4), 0, 440))
     return {"patient": (way, 40, 200, 240), "other": (440 - way, 60, 200, 240)}
 
+
+def fading(box, start, seconds, back=99.0):
+    """One box shows the patient, then the other (and the patient again), without a cut."""
+
+    def weight(t):
+        there, gone = (t - start) / seconds, 1 - (t - back) / seconds
+        return float(np.clip(min(there, gone), 0, 1))
+
+    def boxes(t):
+        # What has faded by up to a third still shows one person.
+        shown = {"patient": weight(t) < 0.35, "other": weight(t) > 0.65}
+        return {role: box for role in ("patient", "other") if shown[role]} or {"both": box}
+
+    steps = np.arange(0, seconds + 0.01, 0.2)
+    changes = (*(start + steps), *(back + steps if back < SECONDS else ()))
+    return Scene(boxes, ON_THE_SHEET, changes, weight)
+
+
+TILE = (330, 30, 280, 300)
 
 SCENES = {
     "side by side": Scene(lambda t: {"patient": LEFT, "other": RIGHT}, "left"),
@@ -75,6 +98,11 @@ SCENES = {
     "cut to the other and back": Scene(
         lambda t: {"other": WHOLE} if 4 <= t < 7 else {"patient": WHOLE}, "longest", (4.0, 7.0)
     ),
+    "a tile fades in a moment": fading(TILE, 5.0, 0.4),
+    "a tile fades": fading(TILE, 5.0, 1.0),
+    "a tile fades slowly": fading(TILE, 4.6, 2.0),
+    "a tile fades to the other and back": fading(TILE, 3.6, 0.6, back=6.0),
+    "the picture fades": fading(WHOLE, 5.0, 1.0),
     # From when their panels touch until they have parted.
     "they cross": Scene(crossing, ON_THE_SHEET, tuple(np.arange(4.4, 5.8, 0.2))),
 }
@@ -111,9 +139,15 @@ def composed(scene, people, shots):
     frames = []
     for slot in range(round(SECONDS * FPS)):
         canvas = np.full((HEIGHT, WIDTH, 3), 90, dtype=np.uint8)
-        for role, (left, top, width, height) in scene.boxes(slot / FPS).items():
+        weight = scene.weight(slot / FPS)
+        boxes = scene.boxes(slot / FPS)
+        if weight not in (0.0, 1.0):
+            boxes = dict.fromkeys(("patient", "other"), next(iter(boxes.values())))
+        for role, (left, top, width, height) in boxes.items():
             pictures = shots(people[0 if role == "patient" else 1])
-            canvas[top : top + height, left : left + width] = panel(pictures, slot, width, height)
+            part = canvas[top : top + height, left : left + width]
+            own = weight if role == "other" else 1.0
+            part[:] = (1 - own) * part + own * panel(pictures, slot, width, height)
         frames.append(SampledFrame(slot, slot / FPS, canvas))
     return frames
 
@@ -190,7 +224,14 @@ def judged_windows(scene, followed):
     return judged
 
 
-QUICK = ("other larger", "other stays longer", "cut swaps sides", "they cross")
+QUICK = (
+    "other larger",
+    "other stays longer",
+    "cut swaps sides",
+    "they cross",
+    "a tile fades",
+    "a tile fades to the other and back",
+)
 CASES = [
     pytest.param(pair, name, marks=() if pair == "two men" and name in QUICK else pytest.mark.slow)
     for pair in PAIRS
@@ -256,7 +297,8 @@ def test_extraction_keeps_to_the_patient(shots, make_video, embedder, prompts, t
         assert warnings == ()
         assert (interview["n_people"], interview["patient_rule"]) == (2, rule)
         assert interview["patient_track"] == int(rule[-1])
-        assert interview["patient_share"] == pytest.approx(0.5, abs=0.05)
+        # Both are in view all the time.
+        assert interview["patient_share"] == pytest.approx(1.0, abs=0.05)
         assert set(segments["status"]) == {"ok"}
         far = segments[(segments["onset"] - 5).abs() > 2]
         x = far["FaceRectX"] + far["FaceRectWidth"] / 2
