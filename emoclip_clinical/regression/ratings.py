@@ -16,6 +16,7 @@ from emoclip_clinical.regression.rating_checks import (
     number_or_none,
     source_faults,
     target_faults,
+    unchecked_warnings,
 )
 from emoclip_clinical.regression.rating_tables import RatingTables, combine, scan_rating_tables
 from emoclip_clinical.regression.scales import Registry, scales
@@ -101,6 +102,7 @@ def read_ratings(
         covariates=_covariates(columns, used, resolved, combined),
         warnings=(
             *_visibility_warning(resolved),
+            *unchecked_warnings(tables, resolved, registry),
             *combined.warnings,
             *_prorated_warning(combined),
         ),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.likeness import columns_like
 from emoclip_clinical.regression.scales import Registry, Scale, scales
 
 _CHANGE = re.compile(r"percent_change\((.*)\)")
@@ -26,7 +27,7 @@ class Target:
     items : tuple of str
         Codes of the items that count; one for an item or a plain column.
     scale : Scale or None
-        The scale that the items belong to; None for a plain column.
+        The scale that all items belong to; None for a plain column, and for items of several.
     score : {'sum', 'mean'}
         Whether the items are added or averaged.
     minus : tuple of str
@@ -35,6 +36,8 @@ class Target:
         Whether it is the per cent change since a subject's first visit.
     columns : tuple of str
         Columns of the table that hold the items, in their order.
+    item_scales : tuple of Scale or None
+        The scale of each item where they have not one in common; else empty.
     """
 
     name: str
@@ -44,6 +47,12 @@ class Target:
     minus: tuple[str, ...] = ()
     is_change: bool = False
     columns: tuple[str, ...] = ()
+    item_scales: tuple[Scale | None, ...] = ()
+
+    @property
+    def scales(self) -> tuple[Scale | None, ...]:
+        """The scale of each item, in their order; None for a plain column."""
+        return self.item_scales or (self.scale,) * len(self.items)
 
     @property
     def minimum(self) -> float | None:
@@ -189,7 +198,7 @@ def _sum_of(parts: list[str], columns: Sequence[str], registry: Registry | None)
     scale = targets[0].scale
     if scale is not None and all(t.scale is scale for t in targets):
         return Target(f"{scale.name}.{'+'.join(items)}", items, scale)
-    return Target("+".join(items), items)
+    return Target("+".join(items), items, item_scales=tuple(t.scale for t in targets))
 
 
 def _derived(registry: Registry | None) -> set[str]:
@@ -208,9 +217,12 @@ def _change(target: Target) -> Target:
 
 def _located(target: Target, columns: Sequence[str]) -> Target:
     """Find the items' columns, and refuse the target where one is missing or not certain."""
+    lacking = _lacking(target, columns)
     faults = [
         f"target {target.name}: column {item!r} is missing from the ratings"
-        for item in _lacking(target, columns)
+        f"{_resembling(item, scale, columns)}"
+        for item, scale in zip(target.items, target.scales, strict=True)
+        if item in lacking
     ]
     found: list[str] = []
     for item in target.items:
@@ -231,6 +243,11 @@ def _alike(item: str, columns: Sequence[str]) -> list[str]:
     if item in columns:
         return [item]
     return [c for c in columns if c.casefold() == item.casefold()]
+
+
+def _resembling(item: str, scale: Scale | None, columns: Sequence[str]) -> str:
+    like = [] if scale is None else columns_like(item, scale, columns)
+    return f"; {' and '.join(map(repr, like))} may be it: rename it to {item!r}" if like else ""
 
 
 def _near(name: str, columns: Sequence[str], targets: Sequence[Target]) -> str:

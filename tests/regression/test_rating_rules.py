@@ -292,3 +292,46 @@ def test_twelve_faults_of_one_file_are_listed_at_once(tmp_path):
     # A target that is not there adds its own line to what is wrong with the file.
     assert refused(path, "marder_negative")[:4] == found[:4]
     assert "column 'G7' is missing" in refused(path, "marder_negative")[-2]
+
+
+def test_every_item_of_a_sum_over_two_scales_is_checked(tmp_path):
+    frame = pd.DataFrame({
+        "participant_id": ["a", "b", "c"],
+        "C10": [1, 99, 3],
+        "BNSS9": [7, 2, 1.5],
+        "mood": [2.5, -3, 99],
+    })  # fmt: skip
+    path = save(frame, tmp_path)
+    with pytest.raises(InputError) as caught:
+        read_ratings(path, target="C10+BNSS9")
+    assert list(caught.value.faults) == [
+        "item C10 must be an integer from 0 to 4, got 99 (participant 'b', row 3 of ratings.csv)",
+        "item BNSS9 must be an integer from 0 to 6, got 7 (participant 'a', row 2 of ratings.csv)",
+        "item BNSS9 must be an integer from 0 to 6, got 1.5 (participant 'c', row 4 of ratings.csv)",
+    ]
+    with pytest.raises(InputError, match="C10 must be an integer"):
+        read_ratings(path, target="mood+C10")
+    tidy = save(frame.assign(C10=[1, 2, 3], BNSS9=[0, 6, 2]), tmp_path)
+    assert read_ratings(tidy, target="C10+BNSS9").values.tolist() == [1, 8, 5]
+    assert read_ratings(tidy, target="mood+C10").values.tolist() == [3.5, -1, 102]
+
+
+def test_a_column_that_is_spelled_almost_like_an_item(tmp_path):
+    names = [f"PANSS_N0{k}" for k in range(1, 8)]
+    frame = pd.DataFrame({"participant_id": ["a", "b"], "CGI-S": [77, 4], "mood": [1, 2]})
+    path = save(frame.assign(**{name: [99, 7] for name in names}), tmp_path)
+    (warning,) = read_ratings(path, target="CGI-S").warnings
+    assert warning == (
+        "column 'CGI-S' looks like item CGI_S of cgi_s (integers from 1 to 7) and is read as a "
+        "plain column, unchecked (it would fail in row 2 of ratings.csv); call it 'CGI_S' if it is "
+        "that item"
+    )
+    assert any("row 2 of" in w for w in read_ratings(path, target="PANSS_N01+mood").warnings)
+    assert read_ratings(path, target="mood").warnings == ()
+    for target, item, column in (("panss.N1", "N1", names[0]), ("cgi_s.CGI_S", "CGI_S", "CGI-S")):
+        with pytest.raises(InputError) as caught:
+            read_ratings(path, target=target)
+        assert list(caught.value.faults) == [
+            f"target {target}: column {item!r} is missing from the ratings; {column!r} may be it: "
+            f"rename it to {item!r}"
+        ]
