@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emoclip_clinical.regression.keyed import KeyedTable
+from emoclip_clinical.regression.keyed import LARGEST_NUMBER, KeyedTable
 from emoclip_clinical.regression.likeness import items_like
 from emoclip_clinical.regression.rating_tables import RatingTables
 from emoclip_clinical.regression.scales import Registry, Scale
@@ -111,14 +111,14 @@ def source_faults(source: KeyedTable, side_car: SideCar, registry: Registry) -> 
 
 
 def number_or_none(value: object) -> float | None:
-    """Return a cell as a finite number; None where it is none."""
+    """Return a cell as a number that may be a measurement; None where it is none."""
     if value is None:
         return None
     try:
         number = float(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return None
-    return number if np.isfinite(number) else None
+    return number if abs(number) <= LARGEST_NUMBER else None
 
 
 def _scale_faults(source: KeyedTable, side_car: SideCar, scale: Scale) -> list[str]:

@@ -307,7 +307,8 @@ def test_every_item_of_a_sum_over_two_scales_is_checked(tmp_path):
     assert list(caught.value.faults) == [
         "item C10 must be an integer from 0 to 4, got 99 (participant 'b', row 3 of ratings.csv)",
         "item BNSS9 must be an integer from 0 to 6, got 7 (participant 'a', row 2 of ratings.csv)",
-        "item BNSS9 must be an integer from 0 to 6, got 1.5 (participant 'c', row 4 of ratings.csv)",
+        "item BNSS9 must be an integer from 0 to 6, got 1.5 (participant 'c', row 4 of "
+        "ratings.csv)",
     ]
     with pytest.raises(InputError, match="C10 must be an integer"):
         read_ratings(path, target="mood+C10")
