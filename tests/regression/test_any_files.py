@@ -70,7 +70,7 @@ def tables(draw, value=cells, extra=("session_id", "rater_id")):
 
 DIRT = ["", "n/a", "9", "0", "2.5", "x", "inf", "nan", "1,5", '"', "1e400", "é", "1e160"]
 LARGEST_EXPONENTS = (0, 0, 3, 49, 310)
-"""Powers of ten, up or down, by which a tidy table's numbers are spread; the last can not be read."""
+"""Powers of ten, up or down, that spread a tidy table's numbers; the last can not be read."""
 
 ITEMS = tuple(f"N{k}" for k in range(1, 8))
 
