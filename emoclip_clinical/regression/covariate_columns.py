@@ -33,11 +33,7 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
     if name is None:
         return None
     if name not in design.covariates:
-        near = difflib.get_close_matches(name, [str(c) for c in design.covariates.columns], n=4)
-        raise InputError(
-            f"site: there is no rating column {name!r}"
-            + (f"; near names: {', '.join(near)}" if near else "")
-        )
+        raise InputError(f"site: {_absent(name, design.covariates)}")
     column = design.covariates[name]
     missing = int(column.isna().sum())
     if missing:
@@ -55,7 +51,7 @@ def check_subgroups(design: Design, config: RegressionConfig) -> None:
     """
     columns = [str(c) for c in design.covariates.columns]
     faults = [
-        f"subgroups: there is no rating column {name!r}"
+        f"subgroups: {_absent(name, design.covariates)}"
         if name not in columns
         else level_fault(design.covariates[name], name=name)
         for name in config.subgroups
@@ -82,6 +78,9 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     none = np.empty((len(design.y), 0))
     if not config.confounds:
         return design, none
+    shared = [n for n in config.confounds if _places(n, design.covariates)]
+    if shared:
+        raise InputError([f"confound {n!r}: {_absent(n, design.covariates)}" for n in shared])
     # Also where they are only compared: a mistake in a name is told before the long work.
     encoded = encode_covariates(
         design.covariates, names=config.confounds, forbidden=(*design.items, design.target)
@@ -90,6 +89,23 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
         return design, none
     rows = encoded.complete
     return (design if rows.all() else _without(design, rows)), encoded.values[rows]
+
+
+def _absent(name: str, covariates: pd.DataFrame) -> str:
+    """Say why a name is no column: several files have it, or none."""
+    places = _places(name, covariates)
+    if places:
+        return f"{name!r} stands in several files: write {' or '.join(places)}"
+    near = difflib.get_close_matches(name, [str(c) for c in covariates.columns], n=4)
+    return f"there is no rating column {name!r}" + (
+        f"; near names: {', '.join(near)}" if near else ""
+    )
+
+
+def _places(name: str, covariates: pd.DataFrame) -> list[str]:
+    """Return the columns ``<file>.<name>`` of a name that is no column by itself."""
+    columns = [str(c) for c in covariates.columns]
+    return [] if name in columns else [c for c in columns if c.endswith(f".{name}")]
 
 
 def _without(design: Design, rows: np.ndarray) -> Design:

@@ -18,11 +18,16 @@ from emoclip_clinical.regression.rating_checks import (
     target_faults,
     unchecked_warnings,
 )
-from emoclip_clinical.regression.rating_tables import RatingTables, combine, scan_rating_tables
+from emoclip_clinical.regression.rating_tables import (
+    RatingTables,
+    combine,
+    find_target,
+    scan_rating_tables,
+)
 from emoclip_clinical.regression.scales import Registry, scales
 from emoclip_clinical.regression.scoring import RatingRules, Scores, score_rows
 from emoclip_clinical.regression.selection import NOT_SELECTED, Where, selected_rows, spelled
-from emoclip_clinical.regression.targets import Target, resolve_target
+from emoclip_clinical.regression.targets import Target
 
 __all__ = ["NOT_SELECTED", "read_ratings", "validate_ratings"]
 
@@ -134,10 +139,7 @@ def validate_ratings(
 
 
 def _resolved(target: str, tables: RatingTables, registry: Registry) -> Target:
-    if target in tables.ambiguous:
-        choices = ", ".join(tables.ambiguous[target])
-        raise InputError(f"target {target!r} stands in several files: write one of {choices}")
-    resolved = resolve_target(target, tables.columns, registry=registry)
+    resolved = find_target(tables, target, registry=registry)
     empty = []
     for item in resolved.columns:
         column = tables.columns[item]

@@ -166,9 +166,8 @@ def test_phenotype_folder(table, tmp_path):
     everyone = read_ratings(folder, target="panss.N1")
     # Covariates by participant are joined to each of a participant's visits.
     assert everyone.covariates["demographics.age"].tolist() == [30, 31, 32, 32, 40, 41]
-    assert faults(folder, target="age") == [
-        "target 'age' stands in several files: write one of demographics.age, participants.age"
-    ]
+    assert everyone.covariates["age"].tolist() == [30, 31, 32, 32, 40, 41]
+    assert read_ratings(folder, target="age").values.tolist() == [30, 31, 32, 40, 41]
     assert read_ratings(folder, target="participants.age").values.tolist() == [30, 31, 32, 40, 41]
     single = read_ratings(folder / "panss.tsv", target="N1", where={"group": "b"})
     assert len(single.values) == 4
