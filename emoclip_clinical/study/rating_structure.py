@@ -8,12 +8,14 @@ empty cells is a structure like any other.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from emoclip_clinical.records import InputError, InterviewKey
+from emoclip_clinical.regression.covariate_columns import SITE
 from emoclip_clinical.regression.keyed import KeyedTable
 from emoclip_clinical.regression.rating_tables import (
     RatingTables,
@@ -82,17 +84,27 @@ def read_structure(study: Study, path: Path, *, visits: Iterable[str] = ()) -> R
         )
         return RatingStructure("absent", (expected,))
     tables = load_rating_tables(path, encoding=study.protocol.data.encoding)
-    lacking = sorted(needed_columns(study, tables) - set(tables.columns))
-    if lacking:
-        raise InputError(
-            f"{name!r} stands in several files: write {' or '.join(tables.ambiguous[name])}"
-            if name in tables.ambiguous
-            else f"the ratings have no column {name!r}, which the protocol names"
-            for name in lacking
-        )
+    faults: list[str] = []
+    needed = _setting_columns(study)
+    try:
+        needed |= needed_columns(study, tables)
+    except InputError as error:
+        faults += error.faults
+    faults += [_absent(name, tables) for name in sorted(needed - set(tables.columns))]
+    if faults:
+        raise InputError(faults)
     filled = any(_has_values(tables, name) for name in _target_columns(study, tables))
     return RatingStructure(
         "filled" if filled else "empty", tuple(_table(source) for source in tables.sources)
+    )
+
+
+def _absent(name: str, tables: RatingTables) -> str:
+    if name in tables.ambiguous:
+        return f"{name!r} stands in several files: write {' or '.join(tables.ambiguous[name])}"
+    near = difflib.get_close_matches(name, list(tables.columns), n=4)
+    return f"the ratings have no column {name!r}, which the protocol names" + (
+        f"; near names: {', '.join(near)}" if near else ""
     )
 
 
@@ -113,8 +125,7 @@ def needed_columns(study: Study, tables: RatingTables | None = None) -> set[str]
     config = study.protocol.regression
     registry = study_scales(study)
     codes = [code for scale in registry.values() for code in scale.codes]
-    needed = {*config.confounds, *config.subgroups, *map(str, config.where)} - {"rater_id"}
-    needed |= {config.site} if config.site else set()
+    needed = _setting_columns(study)
     faults: list[str] = []
     for name in config.targets:
         try:
@@ -132,6 +143,15 @@ def needed_columns(study: Study, tables: RatingTables | None = None) -> set[str]
     if faults:
         raise InputError(faults)
     return needed
+
+
+def _setting_columns(study: Study) -> set[str]:
+    """Return the columns that settings name beside the targets; keys are none of them."""
+    config = study.protocol.regression
+    named = {*config.confounds, *config.subgroups, *map(str, config.where)} - {"rater_id"}
+    if config.site is None and config.cv == "leave_one_site_out":
+        return named | {SITE}
+    return named | ({config.site} if config.site else set())
 
 
 def target_items(study: Study, name: str) -> frozenset[str]:
