@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError, participant_label, session_label
-from emoclip_clinical.tables import Table, limit_faults
+from emoclip_clinical.tables import Table, called_otherwise, limit_faults
 
 RATER = "rater_id"
 LARGEST_NUMBER = 1e50
@@ -102,7 +102,21 @@ def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[s
         faults += [f"{RATER} is empty ({table.place(int(i))})" for i in named[named.isna()].index]
         named = named.fillna("")
     keyed = KeyedTable(table, keys, named)
-    return keyed, limit_faults(faults) + limit_faults(_doubled(keyed)) + _size_faults(table)
+    doubled = limit_faults(_doubled(keyed))
+    if doubled:
+        doubled += _unnamed_keys(table, ("session_id", RATER) if raters else ("session_id",))
+    return keyed, limit_faults(faults) + doubled + _size_faults(table)
+
+
+def _unnamed_keys(table: Table, keys: tuple[str, ...]) -> list[str]:
+    """Name columns that may tell doubled rows apart and are not called as they must be."""
+    return [
+        f"{table.name}: column {other!r} may be the {key} that tells the rows of a participant "
+        f"apart: rename it to {key!r}"
+        for key in keys
+        if key not in table.frame
+        for other in called_otherwise(key, [str(c) for c in table.frame.columns])
+    ]
 
 
 def _size_faults(table: Table) -> list[str]:
