@@ -16,12 +16,13 @@ from typing import Literal
 
 from emoclip_clinical.records import InputError, InterviewKey
 from emoclip_clinical.regression.covariate_columns import SITE
-from emoclip_clinical.regression.keyed import KeyedTable
+from emoclip_clinical.regression.keyed import RATER, KeyedTable
 from emoclip_clinical.regression.rating_tables import (
     RatingTables,
     find_target,
     load_rating_tables,
 )
+from emoclip_clinical.regression.selection import SESSION
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.rated import study_scales
@@ -148,7 +149,8 @@ def needed_columns(study: Study, tables: RatingTables | None = None) -> set[str]
 def _setting_columns(study: Study) -> set[str]:
     """Return the columns that settings name beside the targets; keys are none of them."""
     config = study.protocol.regression
-    named = {*config.confounds, *config.subgroups, *map(str, config.where)} - {"rater_id"}
+    selected = {str(name) for name in config.where} - {SESSION, RATER}
+    named = {*config.confounds, *config.subgroups, *selected}
     if config.site is None and config.cv == "leave_one_site_out":
         return named | {SITE}
     return named | ({config.site} if config.site else set())

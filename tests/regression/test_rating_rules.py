@@ -336,3 +336,76 @@ def test_a_column_that_is_spelled_almost_like_an_item(tmp_path):
             f"target {target}: column {item!r} is missing from the ratings; {column!r} may be it: "
             f"rename it to {item!r}"
         ]
+
+
+def three_visits(tmp_path, **more):
+    """Baselines of different severity; the follow-ups lose 14 and 7 of what could be lost."""
+    frame = items([4] * 7, [2] * 7, [4] * 7, [5] * 7, [4] * 7, [3] * 7).astype(object)
+    frame.insert(0, "participant_id", ["a", "a", "b", "b", "c", "c"])
+    frame.insert(1, "session_id", ["1", "2", "1", "2", "1", "3"])
+    frame["visit"] = ["baseline", "followup"] * 2 + ["baseline", "late"]
+    return save(frame.assign(**more), tmp_path)
+
+
+def test_a_selection_chooses_the_changes_and_not_their_first_visits(tmp_path):
+    path = three_visits(tmp_path)
+    ratings = read_ratings(
+        path, target="percent_change(negative_symptoms)", where={"visit": "followup"}
+    )
+    # (28 - 14) / (28 - 7) and (28 - 35) / (28 - 7)
+    np.testing.assert_allclose(ratings.values, [100 * 14 / 21, -100 * 7 / 21])
+    assert ratings.keys["session_id"].tolist() == ["ses-2", "ses-2"]
+    reasons = ratings.excluded.set_index(["participant_id", "session_id"])["reason"].to_dict()
+    assert reasons == {
+        ("sub-a", "ses-1"): "not selected: first visit, from which the change is counted",
+        ("sub-b", "ses-1"): "not selected: first visit, from which the change is counted",
+        ("sub-c", "ses-1"): "not selected: outside visit=followup",
+        ("sub-c", "ses-3"): "not selected: outside visit=followup",
+    }
+    with pytest.raises(InputError, match="no visit has a change since a first visit"):
+        read_ratings(path, target="percent_change(N1)", where={"visit": "baseline"})
+    # A first visit that is counted from is checked as well; one of others is not.
+    path = three_visits(tmp_path, N2=[9, 1, 1, 1, 99, 1])
+    with pytest.raises(InputError) as caught:
+        read_ratings(path, target="percent_change(N2)", where={"visit": "followup"})
+    assert ["got 9 " in fault for fault in caught.value.faults] == [True]
+
+
+def test_a_selected_rater_rates_the_first_visit_too(tmp_path):
+    path = three_visits(tmp_path)
+    frame = pd.read_csv(path, dtype={"session_id": str})
+    harsh = frame.assign(rater_id="y", **{f"N{k}": 5 for k in range(1, 8)})
+    both = save(pd.concat([frame.assign(rater_id="x"), harsh]), tmp_path)
+    where = {"visit": "followup", "rater_id": "x"}
+    ratings = read_ratings(both, target="percent_change(negative_symptoms)", where=where)
+    np.testing.assert_allclose(ratings.values, [100 * 14 / 21, -100 * 7 / 21])
+
+
+@pytest.mark.parametrize("wanted", ["1", "ses-1", 1])
+def test_a_session_can_be_selected(tmp_path, wanted):
+    path = three_visits(tmp_path)
+    ratings = read_ratings(path, target="negative_symptoms", where={"session_id": wanted})
+    assert ratings.values.tolist() == [28, 28, 28]
+    assert set(ratings.keys["session_id"]) == {"ses-1"}
+    with pytest.raises(InputError, match=r"session_id=9: no visit .* has ses-1, ses-2, ses-3"):
+        read_ratings(path, target="N1", where={"session_id": "9"})
+    with pytest.raises(InputError, match="session_id must be letters"):
+        read_ratings(path, target="N1", where={"session_id": "a b"})
+    without = save(pd.read_csv(path).drop(columns="session_id").iloc[::2], tmp_path)
+    with pytest.raises(InputError, match="session_id=1: there is no such column"):
+        read_ratings(without, target="N1", where={"session_id": 1})
+
+
+def test_one_selected_visit_a_participant_needs_no_session_in_the_features(tmp_path):
+    path = three_visits(tmp_path)
+    keys = pd.DataFrame({"participant_id": ["sub-a", "sub-b", "sub-c"], "session_id": ""})
+    table = FeatureTable(keys, pd.DataFrame({"f": [1.0, 2.0, 3.0]}), keys[:0].assign(reason=""))
+    design = join(table, read_ratings(path, target="N1", where={"visit": "baseline"}))
+    assert design.keys["session_id"].tolist() == ["ses-1"] * 3
+    assert design.X[:, 0].tolist() == [1, 2, 3]
+    assert set(design.excluded["stage"]) == {"not selected"}
+    late = join(table, read_ratings(path, target="N1", where={"visit": "late"}))
+    assert late.keys.to_numpy().tolist() == [["sub-c", "ses-3"]]
+    assert set(late.excluded["stage"]) == {"not selected"}
+    with pytest.raises(InputError, match="participants have several visits in the ratings"):
+        join(table, read_ratings(path, target="N1"))

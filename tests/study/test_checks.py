@@ -1,4 +1,4 @@
-"""`validate` finds the likeliest mistakes before anything is run, and shows no rating it must not."""
+"""`validate` finds the likeliest mistakes before anything is run, and shows no rating."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_no_value_is_shown_where_none_is_to_be_read(study: Path) -> None:
     assert fault.startswith("column 'M2' holds a number beyond ±1e+50 (row 5 of ratings.csv)")
     (study / "ratings.csv").write_text("sub-1,4,6\nsub-2,3,5\n")
     assert faults(study, values=False) == [
-        "ratings.csv: column 'participant_id' is missing; the first row holds numbers: the names of "
-        "the columns are wanted there"
+        "ratings.csv: column 'participant_id' is missing; the first row holds numbers: the names "
+        "of the columns are wanted there"
     ]
     assert read_history(study).looks == ()
