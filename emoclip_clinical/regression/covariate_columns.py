@@ -12,6 +12,7 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
+from emoclip_clinical.regression.missing_codes import code_warning, far_codes
 from emoclip_clinical.regression.nested_ridge import subset
 from emoclip_clinical.regression.subgroups import level_fault
 
@@ -66,7 +67,8 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     Returns
     -------
     Design
-        The same one where nothing is to be removed.
+        The same rows where nothing is to be removed; a warning names confounds that seem to hold
+        codes of missing values.
     ndarray of shape (n_visits, n_confounds)
         No columns where nothing is to be removed.
 
@@ -85,10 +87,26 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     encoded = encode_covariates(
         design.covariates, names=config.confounds, forbidden=(*design.items, design.target)
     )
+    design = replace(design, warnings=(*design.warnings, *_code_warnings(design, config)))
     if not config.remove_confounds:
         return design, none
     rows = encoded.complete
     return (design if rows.all() else _without(design, rows)), encoded.values[rows]
+
+
+def _code_warnings(design: Design, config: RegressionConfig) -> list[str]:
+    """Name the confounds that seem to hold codes of missing values."""
+    warnings = []
+    for name in config.confounds:
+        column = design.covariates[name]
+        if column.dtype != np.float64:
+            continue
+        values = column.to_numpy()
+        far = far_codes(values)
+        if far.any():
+            place = "1 visit" if far.sum() == 1 else f"{far.sum()} visits"
+            warnings.append(code_warning(name, values, far, place=place))
+    return warnings
 
 
 def _absent(name: str, covariates: pd.DataFrame) -> str:

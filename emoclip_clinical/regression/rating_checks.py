@@ -7,6 +7,7 @@ import pandas as pd
 
 from emoclip_clinical.regression.keyed import LARGEST_NUMBER, KeyedTable
 from emoclip_clinical.regression.likeness import items_like
+from emoclip_clinical.regression.missing_codes import code_warnings
 from emoclip_clinical.regression.rating_tables import RatingTables
 from emoclip_clinical.regression.scales import Registry, Scale
 from emoclip_clinical.regression.side_cars import SideCar, derived_columns, side_car_faults
@@ -87,6 +88,23 @@ def unchecked_warnings(tables: RatingTables, target: Target, registry: Registry)
             f"column {column.name!r} looks like item {items} and is read as a plain column, "
             f"unchecked{failing}; call it {alike[0][1]!r} if it is that item"
         )
+    return warnings
+
+
+def code_warnings_of(tables: RatingTables, target: Target) -> list[str]:
+    """Name the plain columns of a target that seem to hold codes of missing values.
+
+    Parameters
+    ----------
+    tables : RatingTables
+    target : Target
+        Found in the tables.
+    """
+    warnings: list[str] = []
+    for name, scale in zip(target.columns, target.scales, strict=True):
+        column = tables.columns[name]
+        if scale is None:
+            warnings += code_warnings(tables.sources[column.source].table, [column.name])
     return warnings
 
 

@@ -12,6 +12,7 @@ from emoclip_clinical.regression.change_ratings import changed, with_first_visit
 from emoclip_clinical.regression.keyed import RATER
 from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
 from emoclip_clinical.regression.rating_checks import (
+    code_warnings_of,
     number_or_none,
     source_faults,
     target_faults,
@@ -115,6 +116,7 @@ def read_ratings(
         warnings=(
             *_visibility_warning(resolved),
             *unchecked_warnings(tables, resolved, registry),
+            *code_warnings_of(tables, resolved),
             *combined.warnings,
             *_prorated_warning(combined),
         ),

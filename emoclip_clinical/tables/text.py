@@ -81,8 +81,8 @@ def _title_faults(
         return []
     cells = "1 cell" if len(header) == 1 else f"{len(header)} cells"
     return [
-        f"{name}: row {first} looks like a title ({cells}, the rows below have {width}): delete it, "
-        "the first row must hold the names of the columns"
+        f"{name}: row {first} looks like a title ({cells}, the rows below have {width}): delete "
+        "it, the first row must hold the names of the columns"
     ]
 
 
