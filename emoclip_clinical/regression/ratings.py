@@ -35,6 +35,9 @@ from emoclip_clinical.regression.selection import (
 )
 from emoclip_clinical.regression.targets import Target
 
+COLUMNS_SHOWN = 10
+"""Columns that a warning names before it counts the others."""
+
 __all__ = ["NOT_SELECTED", "read_ratings", "validate_ratings"]
 
 
@@ -118,6 +121,7 @@ def read_ratings(
             *unchecked_warnings(tables, resolved, registry),
             *code_warnings_of(tables, resolved),
             *combined.warnings,
+            *_differing(keys[kept], columns[kept], resolved, registry, rules),
             *_prorated_warning(combined),
         ),
         prorated=combined.prorated,
@@ -211,6 +215,37 @@ def _covariates(
         return covariates
     items = {name: combined.items[:, k] for k, name in enumerate(target.columns)}
     return covariates.assign(**items)
+
+
+def _differing(
+    keys: pd.DataFrame,
+    columns: pd.DataFrame,
+    target: Target,
+    registry: Registry,
+    rules: RatingRules,
+) -> list[str]:
+    """Name the columns, other than ratings, in which the raters of a visit do not say the same."""
+    if RATER not in keys or rules.raters == "repeated":
+        return []
+    items = {code.casefold() for scale in registry.values() for code in scale.codes}
+    others = [
+        str(c)
+        for c in columns
+        if c not in target.columns and str(c).rpartition(".")[2].casefold() not in items
+    ]
+    if not others:
+        return []
+    visits = keys.groupby(list(KEY_COLUMNS), sort=False).ngroup().to_numpy()
+    counts = columns[others].groupby(visits).nunique(dropna=False).gt(1).sum()
+    differ = [f"{name} ({n} visit{'s' if n > 1 else ''})" for name, n in counts.items() if n]
+    if not differ:
+        return []
+    more = f" and {len(differ) - COLUMNS_SHOWN} more" if len(differ) > COLUMNS_SHOWN else ""
+    return [
+        "the raters of a visit differ in "
+        f"{', '.join(differ[:COLUMNS_SHOWN])}{more}: the value of the one who stands first in the "
+        "file is taken"
+    ]
 
 
 def _visibility_warning(target: Target) -> tuple[str, ...]:

@@ -409,3 +409,23 @@ def test_one_selected_visit_a_participant_needs_no_session_in_the_features(tmp_p
     assert set(late.excluded["stage"]) == {"not selected"}
     with pytest.raises(InputError, match="participants have several visits in the ratings"):
         join(table, read_ratings(path, target="N1"))
+
+
+def test_covariates_in_which_raters_differ_are_told(two_raters, tmp_path):
+    two_raters["P1"] = [1, 2, 3, 4, 5]  # a rating is the rater's own
+    two_raters.loc[1, "age"] = 99
+    two_raters["sex"] = ["f", "m", "f", None, "f"]
+    path = save(two_raters, tmp_path)
+    told = (
+        "the raters of a visit differ in age (1 visit), sex (2 visits): the value of the one who "
+        "stands first in the file is taken"
+    )
+    for raters in ("mean", "first"):
+        ratings = read_ratings(path, target="N1", rules=RatingRules(raters=raters))
+        assert told in ratings.warnings
+        assert ratings.covariates["age"].tolist() == [40, 30, 50]
+    every = read_ratings(path, target="N1", rules=RatingRules(raters="repeated"))
+    assert told not in every.warnings
+    # Amy's rating of sub-a is incomplete, and so is not compared.
+    whole = read_ratings(path, target="negative_symptoms")
+    assert told.replace("sex (2 visits)", "sex (1 visit)") in whole.warnings
