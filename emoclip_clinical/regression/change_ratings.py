@@ -33,7 +33,7 @@ def with_first_visits(selected: np.ndarray, keys: pd.DataFrame, where: Where) ->
     others = keys["participant_id"].isin(subjects) & ~_inside(keys, keys[selected])
     if RATER in where:
         others &= keys[RATER] == str(where[RATER])
-    return selected | others.to_numpy()
+    return np.asarray(selected | others.to_numpy())
 
 
 def changed(rated: Ratings, target: Target, *, selected: pd.DataFrame, where: Where) -> Ratings:

@@ -36,7 +36,7 @@ def far_codes(values: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), dtype=bool)
     low, high = others.min(), others.max()
     distance = np.maximum(low - values, values - high)
-    return is_code & (distance > max(high - low, MINIMUM_DISTANCE))
+    return np.asarray(is_code & (distance > max(high - low, MINIMUM_DISTANCE)))
 
 
 def code_warnings(table: Table, columns: Iterable[str]) -> list[str]:
