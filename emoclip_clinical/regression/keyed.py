@@ -104,7 +104,8 @@ def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[s
     keyed = KeyedTable(table, keys, named)
     doubled = limit_faults(_doubled(keyed))
     if doubled:
-        doubled += _unnamed_keys(table, ("session_id", RATER) if raters else ("session_id",))
+        keys = ("session_id", RATER) if raters else ("session_id",)
+        doubled = _unnamed_keys(table, keys) + doubled
     return keyed, limit_faults(faults) + doubled + _size_faults(table)
 
 

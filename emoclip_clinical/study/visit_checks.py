@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from emoclip_clinical.records import InputError, InterviewKey
 from emoclip_clinical.regression.rating_tables import find_target, load_rating_tables
+from emoclip_clinical.regression.targets import Target
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.rated import study_scales
 from emoclip_clinical.study.segment_inputs import EMBEDDINGS, reads_segments
+from emoclip_clinical.study.target_folders import repeated_targets
 
 Visit = tuple[str, str]
 """Canonical participant and session; the latter empty where there is none."""
@@ -50,7 +52,7 @@ def match_visits(study: Study, recorded: Collection[Visit], *, what: str) -> Mat
     Raises
     ------
     InputError
-        With every fault of the tables' keys, and of the targets' columns.
+        With every fault of the tables' keys, and of the targets and their columns.
     """
     rated = _rated_visits(study)
     if not all(any(session for _, session in side) for side in (recorded, rated)):
@@ -93,16 +95,19 @@ def _rated_visits(study: Study) -> set[Visit]:
     path = study.path(protocol.data.ratings)
     tables = load_rating_tables(path, encoding=protocol.data.encoding)
     registry = study_scales(study)
-    sources = set()
+    names = protocol.regression.targets
+    found: list[Target] = []
     faults: list[str] = []
-    for name in protocol.regression.targets:
+    for name in names:
         try:
-            columns = find_target(tables, name, registry=registry).columns
-            sources |= {tables.columns[column].source for column in columns}
+            found.append(find_target(tables, name, registry=registry))
         except InputError as error:
             faults += error.faults
+    meant = [(sorted(t.columns), sorted(t.minus), t.score, t.is_change) for t in found]
+    faults = faults or repeated_targets(names, [repr(what) for what in meant])
     if faults:
         raise InputError(faults)
+    sources = {tables.columns[column].source for target in found for column in target.columns}
     return {
         (str(participant), str(session))
         for index in sources

@@ -112,3 +112,11 @@ def test_no_value_is_shown_where_none_is_to_be_read(study: Path) -> None:
         "of the columns are wanted there"
     ]
     assert read_history(study).looks == ()
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_a_target_that_is_named_twice(study: Path, values: bool) -> None:
+    assert faults(study, "regression.targets=[mood.total, M1, M2+M1, m1]", values=values) == [
+        "targets 'mood.total' and 'M2+M1' are the same: name it once",
+        "targets 'M1' and 'm1' are the same: name it once",
+    ]
