@@ -91,8 +91,8 @@ def test_empty_trailing_columns_are_no_fault(tmp_path):
 def test_decimal_commas_are_refused(tmp_path):
     path = write(tmp_path, "participant_id;x;list\na;1;1,2\nb;1,5;a, b\n")
     assert faults(path) == [
-        "column 'x' is written with decimal commas ('1,5' in row 3 of t.csv); write numbers with a "
-        "decimal point"
+        "column 'x' is written with decimal commas (row 3 of t.csv); write numbers with a decimal "
+        "point"
     ]
 
 
@@ -207,3 +207,47 @@ def test_excel_faults_are_listed(tmp_path):
 @pytest.mark.parametrize("content", ["\ufeff", "\ufeff\n\n", "\x1c", "\ufeff,,\n"])
 def test_files_of_nothing_but_marks_are_empty(tmp_path, content):
     assert "the file has no header row" in faults(write(tmp_path, content))[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "padded", "semicolon", "xlsx"])
+def test_a_title_above_the_header_is_named_once(tmp_path, kind):
+    rows = [["participant_id", "N1", "N2"], *([f"p{k}", k, 3] for k in range(40))]
+    if kind == "xlsx":
+        from openpyxl import Workbook
+
+        book = Workbook()
+        for row in [["PANSS, first visit"], [], *rows]:
+            book.active.append(row)
+        path = tmp_path / "t.xlsx"
+        book.save(path)
+    else:
+        by = ";" if kind == "semicolon" else ","
+        title = "PANSS at first visit" + (",," if kind == "padded" else "")
+        lines = [title, "", *(by.join(map(str, row)) for row in rows)]
+        path = write(tmp_path, "\n".join(lines) + "\n")
+    found = faults(path)
+    assert found[0] == (
+        f"{path.name}: row 1 looks like a title (1 cell, the rows below have 3): delete it, the "
+        "first row must hold the names of the columns"
+    )
+    assert found[1] == f"row 3 of {path.name} has 3 cells, the header has 1"
+    assert found[4] == "... and 38 more faults of this kind"
+    assert len(found) <= 6
+
+
+def test_a_header_that_lacks_a_few_names_is_no_title(tmp_path):
+    found = faults(write(tmp_path, "participant_id,x,y\na,1,2,3\nb,1,2,3\n"))
+    assert found[0] == "row 2 of t.csv has 4 cells, the header has 3"
+
+
+def test_one_column_needs_no_delimiter(tmp_path):
+    table = read_table(write(tmp_path, "participant_id\na\nb\nc\n"))
+    assert table.frame["participant_id"].tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["subject", "Participant ID", "ID"])
+def test_a_key_of_another_name_is_named(tmp_path, name):
+    assert faults(write(tmp_path, f"{name},x\na,1\nb,2\n")) == [
+        f"t.csv: column 'participant_id' is missing; {name!r} may be it: rename it to "
+        "'participant_id'"
+    ]

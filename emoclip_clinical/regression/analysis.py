@@ -33,6 +33,7 @@ from emoclip_clinical.regression.inference import (
     Interval,
     adjust_p,
     bootstrap_interval,
+    can_change,
     exchange,
     permuted_ratings,
 )
@@ -84,6 +85,11 @@ def estimate(
     exchangeable = exchange(design.subjects, design.keys["session_id"].tolist(), strata=sites)
     testable = exchangeable.n_exchangeable >= MINIMUM_EXCHANGEABLE
     n_permutations = config.permutations if testable else 0
+    if n_permutations and not can_change(design.y, exchange=exchangeable):
+        alike = "within any site" if sites else "among subjects with the same visits"
+        raise InputError(
+            f"target {design.target}: ratings do not vary {alike}: nothing can be permuted"
+        )
     permuted = permuted_ratings(
         _ratings(design), exchange=exchangeable, n=n_permutations, seed=seed
     )

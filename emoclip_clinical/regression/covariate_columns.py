@@ -14,6 +14,7 @@ from emoclip_clinical.regression.confounds import complete_rows
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
 from emoclip_clinical.regression.folds import blind_folds
+from emoclip_clinical.regression.missing_codes import code_warning, far_codes
 from emoclip_clinical.regression.nested_ridge import subset
 from emoclip_clinical.regression.subgroups import level_fault
 
@@ -33,11 +34,7 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
     if name is None:
         return None
     if name not in design.covariates:
-        near = difflib.get_close_matches(name, [str(c) for c in design.covariates.columns], n=4)
-        raise InputError(
-            f"site: there is no rating column {name!r}"
-            + (f"; near names: {', '.join(near)}" if near else "")
-        )
+        raise InputError(f"site: {_absent(name, design.covariates)}")
     column = design.covariates[name]
     missing = int(column.isna().sum())
     if missing:
@@ -55,7 +52,7 @@ def check_subgroups(design: Design, config: RegressionConfig) -> None:
     """
     columns = [str(c) for c in design.covariates.columns]
     faults = [
-        f"subgroups: there is no rating column {name!r}"
+        f"subgroups: {_absent(name, design.covariates)}"
         if name not in columns
         else level_fault(design.covariates[name], name=name)
         for name in config.subgroups
@@ -70,7 +67,8 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     Returns
     -------
     Design
-        The same one where nothing is to be removed.
+        The same rows where nothing is to be removed; a warning names confounds that seem to hold
+        codes of missing values.
     ndarray of shape (n_visits, n_confounds)
         No columns where nothing is to be removed.
 
@@ -82,8 +80,12 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
     none = np.empty((len(design.y), 0))
     if not config.confounds:
         return design, none
+    shared = [n for n in config.confounds if _places(n, design.covariates)]
+    if shared:
+        raise InputError([f"confound {n!r}: {_absent(n, design.covariates)}" for n in shared])
     # Also where they are only compared: a mistake in a name is told before the long work.
     encoded = encoded_confounds(design, config)
+    design = replace(design, warnings=(*design.warnings, *_code_warnings(design, config)))
     if not config.remove_confounds:
         return design, none
     rows = encoded.complete
@@ -135,6 +137,38 @@ def leaves_sites_out(config: RegressionConfig) -> bool:
 def is_left_out(name: str, config: RegressionConfig) -> bool:
     """Say whether a column holds the sites of which each is left out once."""
     return leaves_sites_out(config) and name.casefold() in map(str.casefold, site_columns(config))
+
+
+def _code_warnings(design: Design, config: RegressionConfig) -> list[str]:
+    """Name the confounds that seem to hold codes of missing values."""
+    warnings = []
+    for name in config.confounds:
+        column = design.covariates[name]
+        if column.dtype != np.float64:
+            continue
+        values = column.to_numpy()
+        far = far_codes(values)
+        if far.any():
+            place = "1 visit" if far.sum() == 1 else f"{far.sum()} visits"
+            warnings.append(code_warning(name, values, far, place=place))
+    return warnings
+
+
+def _absent(name: str, covariates: pd.DataFrame) -> str:
+    """Say why a name is no column: several files have it, or none."""
+    places = _places(name, covariates)
+    if places:
+        return f"{name!r} stands in several files: write {' or '.join(places)}"
+    near = difflib.get_close_matches(name, [str(c) for c in covariates.columns], n=4)
+    return f"there is no rating column {name!r}" + (
+        f"; near names: {', '.join(near)}" if near else ""
+    )
+
+
+def _places(name: str, covariates: pd.DataFrame) -> list[str]:
+    """Return the columns ``<file>.<name>`` of a name that is no column by itself."""
+    columns = [str(c) for c in covariates.columns]
+    return [] if name in columns else [c for c in columns if c.endswith(f".{name}")]
 
 
 def _without(design: Design, rows: np.ndarray) -> Design:

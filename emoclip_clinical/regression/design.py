@@ -184,8 +184,10 @@ def _same_sessions(features: FeatureTable, ratings: Ratings) -> tuple[FeatureTab
     if named[0] == named[1]:
         return features, ratings
     lacking, having = ("ratings", "features") if named[0] else ("features", "ratings")
+    inside = [not str(r).startswith(NOT_SELECTED) for r in ratings.excluded["reason"].tolist()]
+    chosen = _all_keys(ratings.keys, ratings.excluded[np.array(inside, dtype=bool)])
     faults = []
-    for side, keys in (("features", all_features), ("ratings", all_ratings)):
+    for side, keys in (("features", all_features), ("ratings", chosen)):
         several = keys["participant_id"][keys["participant_id"].duplicated()].unique()
         if len(several):
             faults.append(
@@ -196,7 +198,8 @@ def _same_sessions(features: FeatureTable, ratings: Ratings) -> tuple[FeatureTab
             )
     if faults:
         raise InputError(faults)
-    source = all_features if named[0] else all_ratings
+    # Who has no selected visit is told as not selected, whichever of the visits stands for it.
+    source = all_features if named[0] else pd.concat([all_ratings, chosen])
     session = dict(zip(source["participant_id"], source["session_id"], strict=True))
 
     def filled(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError
 from emoclip_clinical.regression.keyed import key_table
+from emoclip_clinical.regression.missing_codes import code_warnings
 from emoclip_clinical.tables import Table, limit_faults
 
 TABLE = "interviews.parquet"
@@ -72,12 +73,11 @@ def visit_features(
     lacking = _lacking(keyed.table, needed, chosen=chosen, text=text)
     if lacking:
         raise InputError(lacking)
-    warnings = [f"feature columns left out because they hold text: {', '.join(text)}"]
+    warnings = [f"feature columns left out because they hold text: {', '.join(text)}"] * bool(text)
+    warnings += code_warnings(keyed.table, [c for c in chosen if c not in text])
     values = frame[[c for c in chosen if c not in text]].astype(np.float64)
     nobody = excluded_visits(keyed.keys[:0], [])
-    return FeatureTable(
-        keyed.keys, values, nobody, _without_inputs(source or {}), tuple(warnings if text else ())
-    )
+    return FeatureTable(keyed.keys, values, nobody, _without_inputs(source or {}), tuple(warnings))
 
 
 def pooled_columns(settings: Mapping[str, object]) -> list[str]:

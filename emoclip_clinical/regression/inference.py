@@ -96,6 +96,17 @@ def exchange_words(*, within_sites: bool) -> str:
     )
 
 
+def can_change(y: np.ndarray, *, exchange: Exchange) -> bool:
+    """Say whether any exchange of subjects gives other ratings than the given ones.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_visits,)
+    exchange : Exchange
+    """
+    return any(bool((y[rows] != y[rows[0]]).any()) for rows in exchange.groups)
+
+
 def permuted_ratings(y: np.ndarray, *, exchange: Exchange, n: int, seed: int) -> np.ndarray:
     """Return n copies of the ratings in which exchangeable subjects swapped their whole vectors.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError, participant_label, session_label
-from emoclip_clinical.tables import Table, limit_faults
+from emoclip_clinical.tables import Table, called_otherwise, limit_faults
 
 RATER = "rater_id"
+LARGEST_NUMBER = 1e50
+"""Numbers beyond this are no measurements, and their fourth powers would not be finite."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[s
     KeyedTable
         Rows with a faulty identifier have empty keys; use them only where there are no faults.
     list of str
-        Every identifier that can not be used, and every row whose keys stand twice.
+        Every identifier that can not be used, every row whose keys stand twice, and every number
+        that is too large to be measured.
     """
     faults: list[str] = []
     participants: list[str] = []
@@ -98,7 +102,35 @@ def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[s
         faults += [f"{RATER} is empty ({table.place(int(i))})" for i in named[named.isna()].index]
         named = named.fillna("")
     keyed = KeyedTable(table, keys, named)
-    return keyed, limit_faults(faults) + limit_faults(_doubled(keyed))
+    doubled = limit_faults(_doubled(keyed))
+    if doubled:
+        wanted = ("session_id", RATER) if raters else ("session_id",)
+        doubled = _unnamed_keys(table, wanted) + doubled
+    return keyed, limit_faults(faults) + doubled + _size_faults(table)
+
+
+def _unnamed_keys(table: Table, keys: tuple[str, ...]) -> list[str]:
+    """Name columns that may tell doubled rows apart and are not called as they must be."""
+    return [
+        f"{table.name}: column {other!r} may be the {key} that tells the rows of a participant "
+        f"apart: rename it to {key!r}"
+        for key in keys
+        if key not in table.frame
+        for other in called_otherwise(key, [str(c) for c in table.frame.columns])
+    ]
+
+
+def _size_faults(table: Table) -> list[str]:
+    """Name the cells whose numbers are too large to be measurements; never the numbers."""
+    faults = []
+    for column in filter(table.is_numeric, table.frame.columns):
+        size = np.abs(table.frame[column].to_numpy())
+        faults += [
+            f"column {column!r} holds a number beyond ±{LARGEST_NUMBER:g} ({table.place(row)}); "
+            "leave the cell empty if the value is missing (SPSS exports -1.8e308 for it)"
+            for row in np.flatnonzero(size > LARGEST_NUMBER).tolist()
+        ]
+    return limit_faults(faults)
 
 
 def _doubled(keyed: KeyedTable) -> list[str]:

@@ -5,31 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emoclip_clinical.regression.keyed import KeyedTable
+from emoclip_clinical.regression.keyed import LARGEST_NUMBER, KeyedTable
+from emoclip_clinical.regression.likeness import items_like
+from emoclip_clinical.regression.missing_codes import code_warnings
 from emoclip_clinical.regression.rating_tables import RatingTables
 from emoclip_clinical.regression.scales import Registry, Scale
 from emoclip_clinical.regression.side_cars import SideCar, derived_columns, side_car_faults
 from emoclip_clinical.regression.targets import Target
 from emoclip_clinical.tables import limit_faults
 
-LARGEST = 1e75
-"""Intervals of agreement take numbers to the fourth power, beyond which floats have no room."""
-
-
-def size_faults(source: KeyedTable) -> list[str]:
-    """Return every number of a table that is too large to be reckoned with, in whichever column.
-
-    Also where the column is not asked for: covariates are found by their names.
-    """
-    faults: list[str] = []
-    for column in filter(source.table.is_numeric, source.columns):
-        values = source.table.frame[column].to_numpy(dtype=np.float64)
-        faults += [
-            f"column {column!r} must hold numbers from {-LARGEST:g} to {LARGEST:g}, "
-            f"got {values[index]:g} ({source.visit(index)})"
-            for index in np.flatnonzero(np.abs(values) > LARGEST).tolist()
-        ]
-    return limit_faults(faults)
+ROWS_SHOWN = 10
+"""Rows that a warning names before it breaks off."""
 
 
 def target_faults(
@@ -49,22 +35,77 @@ def target_faults(
         The known scales.
     """
     faults: list[str] = []
-    checked: set[int] = set()
+    checked: set[tuple[int, str]] = set()
     chosen = pd.MultiIndex.from_frame(selected)
-    for item, name in zip(target.items, target.columns, strict=True):
+    for item, name, scale in zip(target.items, target.columns, target.scales, strict=True):
         column = tables.columns[name]
         source = tables.sources[column.source]
-        if target.scale is not None and column.source not in checked:
-            checked.add(column.source)
-            faults += _form_faults(tables, column.source, target, registry)
+        if scale is not None and (column.source, scale.name) not in checked:
+            checked.add((column.source, scale.name))
+            faults += _form_faults(tables, column.source, target, scale, registry)
         identified = (source.keys["participant_id"] != "").to_numpy()
         keys = source.row_keys if "rater_id" in selected else source.keys
         rows = pd.MultiIndex.from_frame(keys[list(selected.columns)]).isin(chosen) | ~identified
-        if target.scale is not None:
-            faults += _range_faults(source, column.name, item, target.scale, rows=rows)
+        if scale is not None:
+            faults += _range_faults(source, column.name, item, scale, rows=rows)
         elif not source.table.is_numeric(column.name):
             faults += _number_faults(source, column.name, rows=rows)
     return faults + _derived_faults(tables, target)
+
+
+def unchecked_warnings(tables: RatingTables, target: Target, registry: Registry) -> list[str]:
+    """Name the plain columns of a target that look like items of a scale, whose range they escape.
+
+    Parameters
+    ----------
+    tables : RatingTables
+    target : Target
+        Found in the tables.
+    registry : mapping of str to Scale
+        The known scales.
+    """
+    warnings = []
+    for name, scale in zip(target.columns, target.scales, strict=True):
+        column = tables.columns[name]
+        source = tables.sources[column.source]
+        alike = [] if scale is not None else items_like(column.name, registry)
+        if not alike:
+            continue
+        values = source.table.frame[column.name].tolist()
+        strange = [
+            str(source.table.rows[row])
+            for row, value in enumerate(values)
+            if not _is_missing(value) and not any(_fits(value, s) for s, _ in alike)
+        ]
+        items = " or ".join(
+            f"{code} of {s.name} (integers from {s.item_minimum} to {s.item_maximum})"
+            for s, code in alike
+        )
+        shown = ", ".join(strange[:ROWS_SHOWN]) + (" ..." if len(strange) > ROWS_SHOWN else "")
+        rows = "row" if len(strange) == 1 else "rows"
+        failing = f" (it would fail in {rows} {shown} of {source.table.name})" if strange else ""
+        warnings.append(
+            f"column {column.name!r} looks like item {items} and is read as a plain column, "
+            f"unchecked{failing}; call it {alike[0][1]!r} if it is that item"
+        )
+    return warnings
+
+
+def code_warnings_of(tables: RatingTables, target: Target) -> list[str]:
+    """Name the plain columns of a target that seem to hold codes of missing values.
+
+    Parameters
+    ----------
+    tables : RatingTables
+    target : Target
+        Found in the tables.
+    """
+    warnings: list[str] = []
+    for name, scale in zip(target.columns, target.scales, strict=True):
+        column = tables.columns[name]
+        if scale is None:
+            warnings += code_warnings(tables.sources[column.source].table, [column.name])
+    return warnings
 
 
 def source_faults(source: KeyedTable, side_car: SideCar, registry: Registry) -> list[str]:
@@ -88,14 +129,14 @@ def source_faults(source: KeyedTable, side_car: SideCar, registry: Registry) -> 
 
 
 def number_or_none(value: object) -> float | None:
-    """Return a cell as a finite number; None where it is none."""
+    """Return a cell as a number that may be a measurement; None where it is none."""
     if value is None:
         return None
     try:
         number = float(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return None
-    return number if np.isfinite(number) else None
+    return number if abs(number) <= LARGEST_NUMBER else None
 
 
 def _scale_faults(source: KeyedTable, side_car: SideCar, scale: Scale) -> list[str]:
@@ -113,13 +154,13 @@ def _columns_of(source: KeyedTable, scale: Scale) -> dict[str, str]:
     return {code: column for _, code, column in ordered}
 
 
-def _form_faults(tables: RatingTables, index: int, target: Target, registry: Registry) -> list[str]:
-    scale, source = target.scale, tables.sources[index]
-    if scale is None:
-        return []
-    located = dict(zip(target.items, target.columns, strict=True))
-    columns = {c: tables.columns[n].name for c, n in located.items()
-               if tables.columns[n].source == index}  # fmt: skip
+def _form_faults(
+    tables: RatingTables, index: int, target: Target, scale: Scale, registry: Registry
+) -> list[str]:
+    source = tables.sources[index]
+    located = zip(target.items, target.columns, target.scales, strict=True)
+    columns = {code: tables.columns[name].name for code, name, of in located
+               if of is scale and tables.columns[name].source == index}  # fmt: skip
     faults = side_car_faults(
         tables.side_cars[index], scale, columns=columns, file=source.table.name
     )
@@ -166,18 +207,26 @@ def _derived_faults(tables: RatingTables, target: Target) -> list[str]:
 def _range_faults(
     source: KeyedTable, column: str, item: str, scale: Scale, *, rows: np.ndarray | None
 ) -> list[str]:
-    low, high = scale.item_minimum, scale.item_maximum
-    wanted = f"item {item} must be an integer from {low} to {high}"
+    wanted = f"item {item} must be an integer from {scale.item_minimum} to {scale.item_maximum}"
     faults = []
     for index, value in enumerate(source.table.frame[column].tolist()):
-        if value is None or value != value or (rows is not None and not rows[index]):
+        if _is_missing(value) or (rows is not None and not rows[index]) or _fits(value, scale):
             continue
         number = number_or_none(value)
-        if number is not None and number.is_integer() and low <= number <= high:
-            continue
         shown = f"{number:g}" if number is not None else repr(value)
         faults.append(f"{wanted}, got {shown} ({source.visit(index)})")
     return limit_faults(faults)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value != value
+
+
+def _fits(value: object, scale: Scale) -> bool:
+    number = number_or_none(value)
+    if number is None or not number.is_integer():
+        return False
+    return scale.item_minimum <= number <= scale.item_maximum
 
 
 def _number_faults(source: KeyedTable, column: str, *, rows: np.ndarray) -> list[str]:

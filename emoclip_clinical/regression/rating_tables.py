@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError
 from emoclip_clinical.regression.keyed import RATER, KeyedTable, key_table
+from emoclip_clinical.regression.scales import Registry
 from emoclip_clinical.regression.side_cars import SideCar, read_side_car
+from emoclip_clinical.regression.targets import Target, resolve_target
 from emoclip_clinical.tables import scan_table
 
 PARTICIPANTS = "participants.tsv"
@@ -42,10 +43,12 @@ class RatingTables:
     sources : tuple of KeyedTable
         The files; ``participants.tsv`` is last where there is one.
     columns : dict of str to Column
-        Columns by the name under which they can be asked for: their own, or ``<file>.<column>``
-        where several files have a column of that name.
+        Columns by the names under which they can be asked for: their own, and
+        ``<file>.<column>`` where several files have a column of that name. Its own name then
+        means the fullest column if all say the same, and that of ``participants.tsv`` otherwise.
     ambiguous : dict of str to tuple of str
-        Names that several files share, with the qualified names to choose from.
+        Names that several files share and fill otherwise, with the qualified names to choose from.
+        One that ``participants.tsv`` has may yet be asked for, though not as a rating.
     side_cars : tuple of mapping
         What the JSON file beside each of `sources` says of its columns; empty where there is none.
     """
@@ -54,6 +57,28 @@ class RatingTables:
     columns: dict[str, Column]
     ambiguous: dict[str, tuple[str, ...]]
     side_cars: tuple[SideCar, ...] = ()
+
+    @property
+    def qualified(self) -> dict[str, str]:
+        """Own name of each column that is asked for by its file's name too."""
+        return {name: column.name for name, column in self.columns.items() if name != column.name}
+
+
+def find_target(tables: RatingTables, name: str, *, registry: Registry) -> Target:
+    """Return what a target's name means in these tables; see `resolve_target`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for columns that are missing or not certain.
+    """
+    return resolve_target(
+        name,
+        tables.columns,
+        registry=registry,
+        qualified=tables.qualified,
+        ambiguous=tables.ambiguous,
+    )
 
 
 def load_rating_tables(path: str | Path, *, encoding: str | None = None) -> RatingTables:
@@ -128,18 +153,41 @@ def _files(path: Path) -> list[Path]:
 def _named(
     sources: Sequence[KeyedTable], stems: Sequence[str], side_cars: Sequence[SideCar]
 ) -> RatingTables:
-    found = [(i, name) for i, source in enumerate(sources) for name in source.columns]
-    count = Counter(name for _, name in found)
+    places: dict[str, list[int]] = {}
+    for index, source in enumerate(sources):
+        for name in source.columns:
+            places.setdefault(name, []).append(index)
     columns: dict[str, Column] = {}
     ambiguous: dict[str, tuple[str, ...]] = {}
-    for index, name in found:
-        qualified = f"{stems[index]}.{name}"
-        if count[name] == 1:
-            columns[name] = Column(index, name)
-        else:
-            columns[qualified] = Column(index, name)
-            ambiguous[name] = (*ambiguous.get(name, ()), qualified)
+    for name, indices in places.items():
+        if len(indices) == 1:
+            columns[name] = Column(indices[0], name)
+            continue
+        meant = _fullest(sources, indices, name)
+        if meant is None:
+            ambiguous[name] = tuple(f"{stems[i]}.{name}" for i in indices)
+            meant = next((i for i in indices if sources[i].table.name == PARTICIPANTS), None)
+        if meant is not None:
+            columns[name] = Column(meant, name)
+        columns.update({f"{stems[i]}.{name}": Column(i, name) for i in indices})
     return RatingTables(tuple(sources), columns, ambiguous, tuple(side_cars))
+
+
+def _fullest(sources: Sequence[KeyedTable], indices: Sequence[int], name: str) -> int | None:
+    """Return the file whose column holds all that the others' hold; None where they differ."""
+    among = [sources[i] for i in indices]
+    by = ["participant_id"]
+    by += ["session_id"] if all(source.has_sessions for source in among) else []
+    by += [RATER] if all(source.raters is not None for source in among) else []
+    contents = []
+    for source in among:
+        told = source.row_keys[by].assign(value=source.table.frame[name].to_numpy()).dropna()
+        told = told.drop_duplicates()
+        if told[by].duplicated().any():
+            return None
+        contents.append(set(told.itertuples(index=False, name=None)))
+    fullest = max(contents, key=len)
+    return indices[contents.index(fullest)] if all(c <= fullest for c in contents) else None
 
 
 def combine(tables: RatingTables, rated: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -179,14 +227,14 @@ def combine(tables: RatingTables, rated: Sequence[str]) -> tuple[pd.DataFrame, p
     keys = keys.sort_values(list(KEY_COLUMNS), kind="stable").reset_index(drop=True)
     parts: list[pd.DataFrame] = []
     for index, source in enumerate(tables.sources):
-        named = {c.name: name for name, c in tables.columns.items() if c.source == index}
-        right = source.table.frame[list(named)].rename(columns=named)
+        named = {name: c.name for name, c in tables.columns.items() if c.source == index}
+        right = source.table.frame[list(named.values())].set_axis(list(named), axis=1)
         on = _joined_by(keys, source)
         if on is None:
             continue
         right = pd.concat([source.row_keys[on], right], axis=1)
         right = right[~right.duplicated(on)]
-        parts.append(keys.merge(right, on=on, how="left")[list(named.values())])
+        parts.append(keys.merge(right, on=on, how="left")[list(named)])
     return keys, pd.concat(parts, axis=1)
 
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
-from emoclip_clinical.regression.change import first_visits, percent_change
+from emoclip_clinical.regression.change_ratings import changed, with_first_visits
 from emoclip_clinical.regression.keyed import RATER
 from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
 from emoclip_clinical.regression.rating_checks import (
+    code_warnings_of,
     number_or_none,
-    size_faults,
     source_faults,
     target_faults,
+    unchecked_warnings,
 )
-from emoclip_clinical.regression.rating_tables import RatingTables, combine, scan_rating_tables
+from emoclip_clinical.regression.rating_tables import (
+    RatingTables,
+    combine,
+    find_target,
+    scan_rating_tables,
+)
 from emoclip_clinical.regression.scales import Registry, scales
 from emoclip_clinical.regression.scoring import RatingRules, Scores, score_rows
-from emoclip_clinical.regression.selection import NOT_SELECTED, Where, selected_rows, spelled
-from emoclip_clinical.regression.targets import Target, resolve_target
+from emoclip_clinical.regression.selection import (
+    NOT_SELECTED,
+    SESSION,
+    Where,
+    selected_rows,
+    spelled,
+)
+from emoclip_clinical.regression.targets import Target
+
+COLUMNS_SHOWN = 10
+"""Columns that a warning names before it counts the others."""
 
 __all__ = ["NOT_SELECTED", "read_ratings", "validate_ratings"]
 
@@ -47,7 +61,9 @@ def read_ratings(
         A name of the scale registry, a sum of items (``N1+N3``), a numeric column, or
         ``percent_change(...)`` of a score.
     where : mapping of str to value, optional
-        Only visits whose columns have these values; the others are excluded with that reason.
+        Only visits whose columns (``session_id`` and ``rater_id`` among them) have these values;
+        the others are excluded with that reason. A change of a visit that is selected may be
+        counted from one that is not.
     encoding : str, optional
         Encoding of the text; UTF-8 by default.
     registry : mapping of str to Scale, optional
@@ -73,18 +89,16 @@ def read_ratings(
     try:
         resolved = _resolved(target, tables, registry)
         keys, columns = combine(tables, resolved.columns)
-        selectable = columns if RATER not in keys else columns.assign(**{RATER: keys[RATER]})
-        selected = selected_rows(selectable, where, ambiguous=tables.ambiguous)
+        selected = selected_rows(_selectable(keys, columns), where, ambiguous=tables.ambiguous)
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
-    faults += target_faults(tables, resolved, keys[selected], registry)
-    for source in tables.sources:
-        faults += size_faults(source)
+    counted = with_first_visits(selected, keys, where) if resolved.is_change else selected
+    faults += target_faults(tables, resolved, keys[counted], registry)
     if faults:
         raise InputError(faults)
     items = columns[list(resolved.columns)].map(_number_or_nan).to_numpy(dtype=np.float64)
     scores = score_rows(resolved, items, missing_items=rules.missing_items)
-    kept = selected & ~np.isnan(scores.values)
+    kept = counted & ~np.isnan(scores.values)
     combined = combine_raters(
         keys[kept].reset_index(drop=True),
         Scores(scores.values[kept], scores.prorated[kept]),
@@ -104,7 +118,10 @@ def read_ratings(
         covariates=_covariates(columns, used, resolved, combined),
         warnings=(
             *_visibility_warning(resolved),
+            *unchecked_warnings(tables, resolved, registry),
+            *code_warnings_of(tables, resolved),
             *combined.warnings,
+            *_differing(keys[kept], columns[kept], resolved, registry, rules),
             *_prorated_warning(combined),
         ),
         prorated=combined.prorated,
@@ -113,9 +130,10 @@ def read_ratings(
         several_raters=combined.several,
     )
     if resolved.is_change:
-        rated = _changed(rated, resolved)
+        rated = changed(rated, resolved, selected=keys[selected], where=where)
     if not len(rated.values):
-        raise InputError(f"target {resolved.name}: no visit has a complete rating")
+        what = "change since a first visit" if resolved.is_change else "complete rating"
+        raise InputError(f"target {resolved.name}: no visit has a {what}")
     return rated
 
 
@@ -131,15 +149,12 @@ def validate_ratings(
     if tables is None:
         return faults
     for source, side_car in zip(tables.sources, tables.side_cars, strict=True):
-        faults += source_faults(source, side_car, registry or scales()) + size_faults(source)
+        faults += source_faults(source, side_car, registry or scales())
     return faults
 
 
 def _resolved(target: str, tables: RatingTables, registry: Registry) -> Target:
-    if target in tables.ambiguous:
-        choices = ", ".join(tables.ambiguous[target])
-        raise InputError(f"target {target!r} stands in several files: write one of {choices}")
-    resolved = resolve_target(target, tables.columns, registry=registry)
+    resolved = find_target(tables, target, registry=registry)
     empty = []
     for item in resolved.columns:
         column = tables.columns[item]
@@ -149,6 +164,12 @@ def _resolved(target: str, tables: RatingTables, registry: Registry) -> Target:
     if empty:
         raise InputError(empty)
     return resolved
+
+
+def _selectable(keys: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns by which visits may be selected: sessions and raters where they are."""
+    named = [key for key in (SESSION, RATER) if key in keys and (keys[key] != "").any()]
+    return columns.assign(**{key: keys[key] for key in named})
 
 
 def _number_or_nan(value: object) -> float:
@@ -197,46 +218,35 @@ def _covariates(
     return covariates.assign(**items)
 
 
-def _changed(rated: Ratings, target: Target) -> Ratings:
-    """Turn scores into the per cent change since each subject's first visit."""
-    if rated.rater_ids is not None:
-        raise InputError(
-            f"target {target.name}: a change can not be counted with raters as repeated measures"
-        )
-    every = pd.concat([rated.keys, rated.excluded[list(KEY_COLUMNS)]], ignore_index=True)
-    first = first_visits(every)
-    n = len(rated.values)
-    values = np.concatenate([rated.values, np.full(len(every) - n, np.nan)])
-    floor = target.floor if target.floor is not None else np.nan
-    change = percent_change(values[first], values, floor=floor)[:n]
-    is_first = first[:n] == np.arange(n)
-    reasons = np.select(
-        [is_first, np.isnan(values[first])[:n], np.isnan(change)],
-        [
-            f"{NOT_SELECTED}first visit, from which the change is counted",
-            "no change: the first visit has no rating",
-            "no change: the first visit has no symptoms to lose",
-        ],
-        default="",
-    )
-    kept = reasons == ""
-    lost = rated.keys[~kept].assign(reason=reasons[~kept])
-    of_raters = "no human ceiling: a change is not counted for each rater"
-    apart = (of_raters,) if rated.several_raters else ()
-    prorated = rated.prorated
-    if prorated is not None:
-        both = np.concatenate([prorated, np.zeros(len(every) - n, dtype=bool)])
-        prorated = (both | both[first])[:n][kept]
-    return replace(
-        rated,
-        keys=rated.keys[kept].reset_index(drop=True),
-        values=change[kept],
-        excluded=pd.concat([rated.excluded, lost], ignore_index=True),
-        covariates=rated.covariates[kept].reset_index(drop=True),
-        prorated=prorated,
-        per_rater=None,
-        warnings=(*rated.warnings, *apart),
-    )
+def _differing(
+    keys: pd.DataFrame,
+    columns: pd.DataFrame,
+    target: Target,
+    registry: Registry,
+    rules: RatingRules,
+) -> list[str]:
+    """Name the columns, other than ratings, in which the raters of a visit do not say the same."""
+    if RATER not in keys or rules.raters == "repeated":
+        return []
+    items = {code.casefold() for scale in registry.values() for code in scale.codes}
+    others = [
+        str(c)
+        for c in columns
+        if c not in target.columns and str(c).rpartition(".")[2].casefold() not in items
+    ]
+    if not others:
+        return []
+    visits = keys.groupby(list(KEY_COLUMNS), sort=False).ngroup().to_numpy()
+    counts = columns[others].groupby(visits).nunique(dropna=False).gt(1).sum()
+    differ = [f"{name} ({n} visit{'s' if n > 1 else ''})" for name, n in counts.items() if n]
+    if not differ:
+        return []
+    more = f" and {len(differ) - COLUMNS_SHOWN} more" if len(differ) > COLUMNS_SHOWN else ""
+    return [
+        "the raters of a visit differ in "
+        f"{', '.join(differ[:COLUMNS_SHOWN])}{more}: the value of the one who stands first in the "
+        "file is taken"
+    ]
 
 
 def _visibility_warning(target: Target) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from emoclip_clinical.records import InputError
+from emoclip_clinical.records import InputError, session_label
 
+SESSION = "session_id"
 NOT_SELECTED = "not selected: "
 """Beginning of the reason of visits that a selection left out."""
 Where = Mapping[str, str | int | float]
@@ -24,8 +25,9 @@ def selected_rows(
     Parameters
     ----------
     columns : DataFrame of shape (n_rows, n_columns)
+        ``session_id`` among them in its canonical form.
     where : mapping of str to value
-        Nothing wanted selects every row.
+        Nothing wanted selects every row. A session is meant with ``ses-`` and without.
     ambiguous : mapping of str to tuple of str
         Column names that several files share, with the names to choose from.
 
@@ -45,7 +47,12 @@ def selected_rows(
         if name not in columns:
             faults.append(f"selection {name}={wanted}: {_unknown(name, columns, ambiguous)}")
             continue
-        equal = _equals(columns[name], wanted)
+        try:
+            sought = session_label(str(wanted)) if name == SESSION else wanted
+        except InputError as error:
+            faults.append(f"selection {name}={wanted}: {error}")
+            continue
+        equal = _equals(columns[name], sought)
         if not equal.any():
             found = columns[name].dropna().tolist()
             values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})

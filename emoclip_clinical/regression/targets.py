@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.likeness import columns_like
 from emoclip_clinical.regression.scales import Registry, Scale, scales
 
 _CHANGE = re.compile(r"percent_change\((.*)\)")
@@ -26,7 +27,7 @@ class Target:
     items : tuple of str
         Codes of the items that count; one for an item or a plain column.
     scale : Scale or None
-        The scale that the items belong to; None for a plain column.
+        The scale that all items belong to; None for a plain column, and for items of several.
     score : {'sum', 'mean'}
         Whether the items are added or averaged.
     minus : tuple of str
@@ -35,6 +36,8 @@ class Target:
         Whether it is the per cent change since a subject's first visit.
     columns : tuple of str
         Columns of the table that hold the items, in their order.
+    item_scales : tuple of Scale or None
+        The scale of each item where they have not one in common; else empty.
     """
 
     name: str
@@ -44,6 +47,12 @@ class Target:
     minus: tuple[str, ...] = ()
     is_change: bool = False
     columns: tuple[str, ...] = ()
+    item_scales: tuple[Scale | None, ...] = ()
+
+    @property
+    def scales(self) -> tuple[Scale | None, ...]:
+        """The scale of each item, in their order; None for a plain column."""
+        return self.item_scales or (self.scale,) * len(self.items)
 
     @property
     def minimum(self) -> float | None:
@@ -89,7 +98,12 @@ def target_names(registry: Registry | None = None) -> tuple[str, ...]:
 
 
 def resolve_target(
-    name: str, columns: Iterable[str], *, registry: Registry | None = None
+    name: str,
+    columns: Iterable[str],
+    *,
+    registry: Registry | None = None,
+    qualified: Mapping[str, str] | None = None,
+    ambiguous: Mapping[str, Sequence[str]] | None = None,
 ) -> Target:
     """Return what a target's name means in a table with these columns.
 
@@ -105,23 +119,45 @@ def resolve_target(
         Columns of the ratings table that may be a target (keys left out).
     registry : mapping of str to Scale, optional
         The known scales; the shipped ones by default.
+    qualified : mapping of str to str, optional
+        Own name of each of the columns that bears its file's name (``panss.N1``).
+    ambiguous : mapping of str to sequence of str, optional
+        Names that several files fill otherwise, with the qualified names to choose from.
 
     Raises
     ------
     InputError
-        For an unknown name (with near ones), a bare name that several scales share, derived
-        columns in a sum, or columns that the target needs and the table lacks.
+        For an unknown name (with near ones), a bare name that several scales or files share,
+        derived columns in a sum, or columns that the target needs and the table lacks.
     """
-    columns = list(columns)
-    name = name.strip()
+    table = _Columns(list(columns), qualified or {}, ambiguous or {})
+    return _resolve(name.strip(), table, registry)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    names: Sequence[str]
+    qualified: Mapping[str, str]
+    ambiguous: Mapping[str, Sequence[str]]
+
+    def places(self, item: str) -> Sequence[str]:
+        """Columns that may be an item, since several files have it; none where it is certain."""
+        alike = _alike(item, list(self.ambiguous))
+        return self.ambiguous[alike[0]] if alike else ()
+
+
+def _resolve(name: str, table: _Columns, registry: Registry | None) -> Target:
+    if name in table.ambiguous:
+        choices = ", ".join(table.ambiguous[name])
+        raise InputError(f"target {name!r} stands in several files: write one of {choices}")
     changing = _CHANGE.fullmatch(name)
-    if changing and name not in columns:
-        return _change(resolve_target(changing.group(1), columns, registry=registry))
-    if "+" in name and name not in columns:
-        target = _sum_of([part.strip() for part in name.split("+")], columns, registry)
+    if changing and name not in table.names:
+        return _change(_resolve(changing.group(1).strip(), table, registry))
+    if "+" in name and name not in table.names:
+        target = _sum_of([part.strip() for part in name.split("+")], table, registry)
     else:
-        target = _single(name, columns, registry)
-    return _located(target, columns)
+        target = _single(name, table, registry)
+    return _located(target, table)
 
 
 def _targets(registry: Registry | None) -> list[Target]:
@@ -134,8 +170,10 @@ def _targets(registry: Registry | None) -> list[Target]:
     return found
 
 
-def _single(name: str, columns: Sequence[str], registry: Registry | None) -> Target:
-    targets = _targets(registry)
+def _single(name: str, table: _Columns, registry: Registry | None) -> Target:
+    columns, targets = table.names, _targets(registry)
+    if name in table.qualified:
+        return _of_file(name, table.qualified[name], targets)
     wanted = name.casefold()
     qualified = [t for t in targets if t.name.casefold() == wanted]
     if qualified:
@@ -165,15 +203,25 @@ def _single(name: str, columns: Sequence[str], registry: Registry | None) -> Tar
     raise InputError(f"target {name!r} is unknown{_near(name, columns, targets)}")
 
 
+def _of_file(name: str, own: str, targets: Sequence[Target]) -> Target:
+    """Return what a column is that bears its file's name: an item where only one has its name."""
+    items = [t for t in targets if len(t.items) == 1 and t.items[0].casefold() == own.casefold()]
+    of_scale = [t for t in items if t.name.casefold() == name.casefold()]
+    if of_scale or len(items) == 1:
+        item = (of_scale or items)[0]
+        return replace(item, name=item.name if of_scale else name, columns=(name,))
+    return Target(name, (name,))
+
+
 def _is_short(target: Target) -> bool:
     scale, name = target.scale, target.name.partition(".")[2]
     return scale is not None and any(s.short and s.name == name for s in scale.sums)
 
 
-def _sum_of(parts: list[str], columns: Sequence[str], registry: Registry | None) -> Target:
+def _sum_of(parts: list[str], table: _Columns, registry: Registry | None) -> Target:
     spelled = "+".join(parts)
-    targets = [_single(part, columns, registry) for part in parts if part]
-    named = [t.items[0].casefold() for t in targets]
+    targets = [_single(part, table, registry) for part in parts if part]
+    named = [(t.columns or t.items)[0].casefold() for t in targets]
     if len(targets) < len(parts) or len(set(named)) < len(named):
         raise InputError(f"target {spelled!r}: each item may stand once, and none be empty")
     sums = [t.name for t in targets if len(t.items) > 1]
@@ -187,9 +235,14 @@ def _sum_of(parts: list[str], columns: Sequence[str], registry: Registry | None)
             f"target {spelled!r}: {', '.join(repeating)} is derived from items and is not added"
         )
     scale = targets[0].scale
-    if scale is not None and all(t.scale is scale for t in targets):
-        return Target(f"{scale.name}.{'+'.join(items)}", items, scale)
-    return Target("+".join(items), items)
+    chosen = tuple(t.columns[0] if t.columns else "" for t in targets)
+    if scale is None or any(t.scale is not scale for t in targets):
+        of = tuple(t.scale for t in targets)
+        return Target("+".join(items), items, columns=chosen, item_scales=of)
+    name = (
+        f"{scale.name}.{'+'.join(items)}" if not any(chosen) else "+".join(t.name for t in targets)
+    )
+    return Target(name, items, scale, columns=chosen)
 
 
 def _derived(registry: Registry | None) -> set[str]:
@@ -206,16 +259,26 @@ def _change(target: Target) -> Target:
     return replace(target, name=f"percent_change({target.name})", is_change=True)
 
 
-def _located(target: Target, columns: Sequence[str]) -> Target:
+def _located(target: Target, table: _Columns) -> Target:
     """Find the items' columns, and refuse the target where one is missing or not certain."""
-    faults = [
-        f"target {target.name}: column {item!r} is missing from the ratings"
-        for item in _lacking(target, columns)
-    ]
+    faults: list[str] = []
     found: list[str] = []
-    for item in target.items:
-        alike = _alike(item, columns)
-        if len(alike) > 1:
+    chosen = target.columns or ("",) * len(target.items)
+    for item, scale, column in zip(target.items, target.scales, chosen, strict=True):
+        alike = [column] if column else _alike(item, table.names)
+        places = () if column else table.places(item)
+        if places:
+            more = "" if len(target.items) == 1 else ", or give one file alone as the ratings"
+            faults.append(
+                f"target {target.name}: column {item!r} stands in several files: write one of "
+                f"{', '.join(places)}{more}"
+            )
+        elif not alike:
+            faults.append(
+                f"target {target.name}: column {item!r} is missing from the ratings"
+                f"{_resembling(item, scale, table.names)}"
+            )
+        elif len(alike) > 1:
             faults.append(f"target {target.name}: {' and '.join(alike)} may both be item {item}")
         found += alike[:1]
     if faults:
@@ -231,6 +294,11 @@ def _alike(item: str, columns: Sequence[str]) -> list[str]:
     if item in columns:
         return [item]
     return [c for c in columns if c.casefold() == item.casefold()]
+
+
+def _resembling(item: str, scale: Scale | None, columns: Sequence[str]) -> str:
+    like = [] if scale is None else columns_like(item, scale, columns)
+    return f"; {' and '.join(map(repr, like))} may be it: rename it to {item!r}" if like else ""
 
 
 def _near(name: str, columns: Sequence[str], targets: Sequence[Target]) -> str:

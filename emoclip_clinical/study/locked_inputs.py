@@ -197,8 +197,8 @@ def _scale_parts(study: Study) -> Parts:
         except InputError:
             # A plain column of the ratings belongs to no scale.
             continue
-        if target.scale is not None:
-            used[target.scale.name] = json_sha256(target.scale.model_dump(mode="json"))
+        for scale in filter(None, target.scales):
+            used[scale.name] = json_sha256(scale.model_dump(mode="json"))
     own = {f"file {n}": study.path(p) for n, p in enumerate(study.protocol.data.scales, start=1)}
     return {**used, **_hashed(own)}
 

@@ -26,7 +26,7 @@ from emoclip_clinical.study.left_out import (
 from emoclip_clinical.study.prediction_output import require_free
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
-from emoclip_clinical.study.regress import target_folder
+from emoclip_clinical.study.target_folders import target_folder
 
 PREDICTIONS = "predictions"
 

@@ -15,6 +15,7 @@ from emoclip_clinical.regression.scoring import RatingRules
 from emoclip_clinical.study.left_out import left_out_segments, without_segments
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
+from emoclip_clinical.study.target_folders import repeated_targets
 
 
 def study_scales(study: Study) -> Registry:
@@ -66,7 +67,8 @@ def study_targets(study: Study, path: Path) -> list[Ratings]:
     Raises
     ------
     InputError
-        With the faults of all of them, each once.
+        With the faults of all of them, each once; and naming those that are the same target, or
+        would be written to one folder.
     """
     config = study.protocol.regression
     registry = study_scales(study)
@@ -87,6 +89,12 @@ def study_targets(study: Study, path: Path) -> list[Ratings]:
             )
         except InputError as error:
             faults += [fault for fault in error.faults if fault not in faults]
+    faults = faults or repeated_targets(config.targets, [_meaning(rated) for rated in read])
     if faults:
         raise InputError(faults)
     return read
+
+
+def _meaning(rated: Ratings) -> tuple[tuple[str, ...], bytes]:
+    """Return what two spellings of one target share: the items, and the values made of them."""
+    return tuple(sorted(rated.items)), rated.values.tobytes()

@@ -8,14 +8,21 @@ empty cells is a structure like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from emoclip_clinical.records import InputError, InterviewKey
-from emoclip_clinical.regression.keyed import KeyedTable
-from emoclip_clinical.regression.rating_tables import RatingTables, load_rating_tables
+from emoclip_clinical.regression.config import SITE
+from emoclip_clinical.regression.keyed import RATER, KeyedTable
+from emoclip_clinical.regression.rating_tables import (
+    RatingTables,
+    find_target,
+    load_rating_tables,
+)
+from emoclip_clinical.regression.selection import SESSION
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.rated import study_scales
@@ -78,50 +85,75 @@ def read_structure(study: Study, path: Path, *, visits: Iterable[str] = ()) -> R
         )
         return RatingStructure("absent", (expected,))
     tables = load_rating_tables(path, encoding=study.protocol.data.encoding)
-    needed = needed_columns(study, tuple(tables.columns))
-    if lacking := sorted(needed - set(tables.columns) - set(tables.ambiguous)):
-        raise InputError(
-            [f"the ratings have no column {name!r}, which the protocol names" for name in lacking]
-        )
+    faults: list[str] = []
+    needed = _setting_columns(study)
+    try:
+        needed |= needed_columns(study, tables)
+    except InputError as error:
+        faults += error.faults
+    faults += [_absent(name, tables) for name in sorted(needed - set(tables.columns))]
+    if faults:
+        raise InputError(faults)
     filled = any(_has_values(tables, name) for name in _target_columns(study, tables))
     return RatingStructure(
         "filled" if filled else "empty", tuple(_table(source) for source in tables.sources)
     )
 
 
-def needed_columns(study: Study, columns: Sequence[str] | None = None) -> set[str]:
+def _absent(name: str, tables: RatingTables) -> str:
+    if name in tables.ambiguous:
+        return f"{name!r} stands in several files: write {' or '.join(tables.ambiguous[name])}"
+    near = difflib.get_close_matches(name, list(tables.columns), n=4)
+    return f"the ratings have no column {name!r}, which the protocol names" + (
+        f"; near names: {', '.join(near)}" if near else ""
+    )
+
+
+def needed_columns(study: Study, tables: RatingTables | None = None) -> set[str]:
     """Return the columns of ratings that the protocol can not do without.
 
     Parameters
     ----------
     study : Study
-    columns : sequence of str, optional
+    tables : RatingTables, optional
         Those that there are; without them, items go by the scales' own codes.
 
     Raises
     ------
     InputError
-        With every target that the columns do not hold.
+        With every target that the tables do not hold.
     """
     config = study.protocol.regression
     registry = study_scales(study)
-    known = columns
-    if known is None:
-        known = [code for scale in registry.values() for code in scale.codes]
-    needed = {*config.confounds, *config.subgroups, *map(str, config.where)} - {"rater_id"}
-    needed |= {config.site} if config.site else set()
+    codes = [code for scale in registry.values() for code in scale.codes]
+    needed = _setting_columns(study)
     faults: list[str] = []
     for name in config.targets:
         try:
-            needed |= set(resolve_target(name, known, registry=registry).columns)
+            target = (
+                resolve_target(name, codes, registry=registry)
+                if tables is None
+                else find_target(tables, name, registry=registry)
+            )
+            needed |= set(target.columns)
         except InputError as error:
-            if columns is not None:
+            if tables is not None:
                 faults += error.faults
             else:
                 needed |= {part.strip() for part in name.split("+")}
     if faults:
         raise InputError(faults)
     return needed
+
+
+def _setting_columns(study: Study) -> set[str]:
+    """Return the columns that settings name beside the targets; keys are none of them."""
+    config = study.protocol.regression
+    selected = {str(name) for name in config.where} - {SESSION, RATER}
+    named = {*config.confounds, *config.subgroups, *selected}
+    if config.site is None and config.cv == "leave_one_site_out":
+        return named | {SITE}
+    return named | ({config.site} if config.site else set())
 
 
 def target_items(study: Study, name: str) -> frozenset[str]:
@@ -143,7 +175,7 @@ def row_label(row: tuple[str, str]) -> str:
 def _target_columns(study: Study, tables: RatingTables) -> set[str]:
     registry = study_scales(study)
     names = study.protocol.regression.targets
-    found = [resolve_target(n, tables.columns, registry=registry).columns for n in names]
+    found = [find_target(tables, n, registry=registry).columns for n in names]
     return {column for columns in found for column in columns}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from emoclip_clinical.study.recordings import check_recordings
 from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 from emoclip_clinical.study.standing import Standing, standings
+from emoclip_clinical.study.target_folders import target_folder
 from emoclip_clinical.study.withdrawal_record import refuse_withdrawn
 
 PROVENANCE_FILE = "provenance.json"
@@ -217,11 +217,6 @@ def regress_inputs(study: Study, *, features: Path, ratings: Path) -> dict[str, 
         **scale_hashes(study),
         **exclusion_hashes(study, features),
     }
-
-
-def target_folder(name: str) -> str:
-    """Return a target's name as a folder's: `N1+N3` stays, a slash does not."""
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
 
 
 def _features_sha256(path: Path, config: RegressionConfig) -> str | None:

@@ -255,12 +255,8 @@ def _extract(setting: Setting) -> Step:
 
 
 def _regress(setting: Setting) -> Step:
-    from emoclip_clinical.study.regress import (
-        is_estimated,
-        regress_inputs,
-        run_regress,
-        target_folder,
-    )
+    from emoclip_clinical.study.regress import is_estimated, regress_inputs, run_regress
+    from emoclip_clinical.study.target_folders import target_folder
 
     study = setting.study
     protocol = study.protocol
@@ -305,8 +301,8 @@ def _regress(setting: Setting) -> Step:
 
 
 def _report(setting: Setting) -> Step:
-    from emoclip_clinical.study.regress import target_folder
     from emoclip_clinical.study.report import check_formats, write_index, write_report
+    from emoclip_clinical.study.target_folders import target_folder
 
     study, report = setting.study, setting.study.protocol.report
     targets = study.protocol.regression.targets

@@ -38,13 +38,9 @@ from emoclip_clinical.study.provenance import (
     utc_now,
 )
 from emoclip_clinical.study.rating_structure import read_structure
-from emoclip_clinical.study.regress import (
-    PROVENANCE_FILE,
-    regress_inputs,
-    run_regress,
-    target_folder,
-)
+from emoclip_clinical.study.regress import PROVENANCE_FILE, regress_inputs, run_regress
 from emoclip_clinical.study.result_comparison import number_differences
+from emoclip_clinical.study.target_folders import target_folder
 from emoclip_clinical.study.witnesses import lost_marks
 
 _OF_A_LOCK = ("matches_lock", "confirmatory")

@@ -11,9 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.tables.table import FAULTS_SHOWN, MISSING, Table, limit_faults
+from emoclip_clinical.tables.key_names import called_otherwise
+from emoclip_clinical.tables.table import FAULTS_SHOWN, MISSING, Table, is_number, limit_faults
 
-__all__ = ["FAULTS_SHOWN", "MISSING", "Table", "limit_faults", "read_table", "scan_table"]
+__all__ = [
+    "FAULTS_SHOWN",
+    "MISSING",
+    "Table",
+    "called_otherwise",
+    "limit_faults",
+    "read_table",
+    "scan_table",
+]
 
 OTHER_SPREADSHEETS = frozenset({".xls", ".xlsb", ".ods", ".numbers"})
 
@@ -106,12 +115,22 @@ def _read(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple[Tab
     return read_text(path, text=text, encoding=encoding)
 
 
+def _instead(table: Table, column: str) -> str:
+    """Say what stands where a required column is wanted."""
+    columns = [str(c) for c in table.frame.columns]
+    if alike := called_otherwise(column, columns):
+        return f"{' or '.join(map(repr, alike))} may be it: rename it to {column!r}"
+    # Numbers in place of names are values, which are nobody's to be shown.
+    if any(is_number(c) for c in columns):
+        return "the first row holds numbers: the names of the columns are wanted there"
+    return f"the columns are: {', '.join(columns[:12]) or 'none'}"
+
+
 def _required_faults(table: Table, required: Iterable[str]) -> list[str]:
     faults: list[str] = []
     for column in required:
         if column not in table.frame.columns:
-            have = ", ".join(map(str, table.frame.columns[:12])) or "none"
-            faults.append(f"{table.name}: column {column!r} is missing; the columns are: {have}")
+            faults.append(f"{table.name}: column {column!r} is missing; {_instead(table, column)}")
             continue
         empty = np.flatnonzero(table.frame[column].isna().to_numpy())
         faults += limit_faults([f"{column} is empty ({table.place(int(i))})" for i in empty])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 MISSING = frozenset({"", "n/a", "na", "nan"})
 """Cells that stand for a missing value, in lower case."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 FAULTS_SHOWN = 100
 """Faults of one kind that are listed before the rest is only counted."""
 
@@ -42,9 +44,14 @@ class Table:
         return self.frame[column].dtype == np.float64
 
 
-def limit_faults(faults: Sequence[str]) -> list[str]:
-    """Return at most `FAULTS_SHOWN` faults of one kind and a line that counts the others."""
-    shown = list(faults[:FAULTS_SHOWN])
-    if len(faults) > FAULTS_SHOWN:
-        shown.append(f"... and {len(faults) - FAULTS_SHOWN} more faults of this kind")
-    return shown
+def is_number(cell: str) -> bool:
+    """Say whether a cell's text is a number with a decimal point."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def limit_faults(faults: Sequence[str], *, shown: int = FAULTS_SHOWN) -> list[str]:
+    """Return at most some faults of one kind and a line that counts the others."""
+    listed = list(faults[:shown])
+    if len(faults) > shown:
+        listed.append(f"... and {len(faults) - shown} more faults of this kind")
+    return listed

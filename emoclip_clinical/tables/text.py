@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.tables.table import MISSING, Table, limit_faults
+from emoclip_clinical.tables.table import FAULTS_SHOWN, MISSING, Table, is_number, limit_faults
 
 DELIMITERS = (",", ";", "\t")
+MOST_ROWS = 0.5
+"""Share of rows of one width above which they, and not the first row, tell the delimiter."""
+SHOWN_BELOW_A_TITLE = 3
+"""Rows that do not fit what is no header, of which all would be listed otherwise."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SURROGATE = re.compile(r"[\udc80-\udcff]")
 
@@ -51,7 +55,9 @@ def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tupl
         raise InputError(faults)
     faults, named = _header_faults(header, records[first:], name=name)
     cells, rows, ragged = _body(records, first, width=len(header), name=name)
-    faults += limit_faults(ragged)
+    title = _title_faults(header, records, first, n_ragged=len(ragged), name=name)
+    shown = SHOWN_BELOW_A_TITLE if title else FAULTS_SHOWN
+    faults = [*title, *faults, *limit_faults(ragged, shown=shown)]
     if not cells and not faults:
         faults.append(f"{name}: the table has no rows below its header")
     columns: dict[str, pd.Series] = {}
@@ -61,6 +67,27 @@ def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tupl
         faults += _comma_faults(columns[column], name=column, rows=rows, file=name)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))
     return Table(frame=frame, rows=np.array(rows, dtype=np.int64), name=name), faults
+
+
+def _title_faults(
+    header: list[str], records: list[list[str]], first: int, *, n_ragged: int, name: str
+) -> list[str]:
+    """Say that what stands for a header is a title, where most rows have many more cells."""
+    widths = Counter(_filled_width(record) for record in records[first:] if any(record))
+    if not widths or 2 * n_ragged <= widths.total():
+        return []
+    width = widths.most_common(1)[0][0]
+    if 2 * len(header) > width:
+        return []
+    cells = "1 cell" if len(header) == 1 else f"{len(header)} cells"
+    return [
+        f"{name}: row {first} looks like a title ({cells}, the rows below have {width}): delete "
+        "it, the first row must hold the names of the columns"
+    ]
+
+
+def _filled_width(record: list[str]) -> int:
+    return max((k for k, cell in enumerate(record, start=1) if cell), default=0)
 
 
 def _body(
@@ -122,25 +149,34 @@ def _parsed(content: str, *, name: str) -> list[list[str]]:
 def _delimiter(content: str) -> str:
     """Choose the delimiter under which most rows have as many cells as the header."""
     sample = [line for line in content.splitlines()[:60] if line.strip()] or [""]
+    widths = {delimiter: _widths(sample, delimiter) for delimiter in DELIMITERS}
 
     def score(delimiter: str) -> tuple[bool, float, int]:
-        try:
-            records = list(csv.reader(sample, delimiter=delimiter))
-        except csv.Error:
-            return (False, 0.0, 0)
-        width = len(records[0]) if records else 0
-        same = sum(len(record) == width for record in records) / max(len(records), 1)
-        return (width > 1, same, width)
+        found = widths[delimiter]
+        return (found[0] > 1, found.count(found[0]) / len(found), found[0])
 
-    return max(DELIMITERS, key=score)
+    def score_below(delimiter: str) -> tuple[float, int]:
+        width, count = Counter(widths[delimiter]).most_common(1)[0]
+        return (count / len(sample) if width > 1 else 0.0, width)
+
+    best = max(DELIMITERS, key=score)
+    if score(best)[0] or max(map(score_below, DELIMITERS))[0] <= MOST_ROWS:
+        return best
+    # The first row is a title: its one cell says nothing of the delimiter.
+    return max(DELIMITERS, key=score_below)
+
+
+def _widths(lines: list[str], delimiter: str) -> list[int]:
+    try:
+        return [len(record) for record in csv.reader(lines, delimiter=delimiter)] or [0]
+    except csv.Error:
+        return [0]
 
 
 def _header(records: list[list[str]], *, name: str) -> tuple[list[str], int]:
     for index, record in enumerate(records):
         if any(record):
-            while record and not record[-1]:
-                record = record[:-1]
-            return record, index + 1
+            return record[: _filled_width(record)], index + 1
     raise InputError(f"{name}: the file has no header row")
 
 
@@ -182,7 +218,7 @@ def _column(values: list[str], *, as_text: bool) -> pd.Series:
     known = np.array([v.lower() not in MISSING for v in values], dtype=bool)
     if not as_text and known.any():
         present = [v for v, k in zip(values, known, strict=True) if k]
-        if all(_NUMBER.fullmatch(v) for v in present):
+        if all(map(is_number, present)):
             numbers = np.full(len(values), np.nan)
             # Python's own float is correctly rounded; pandas' fast parser need not be.
             numbers[known] = [float(v) for v in present]
@@ -195,12 +231,12 @@ def _comma_faults(column: pd.Series, *, name: str, rows: list[int], file: str) -
     if column.dtype == np.float64:
         return []
     present = [(i, v) for i, v in enumerate(column.tolist()) if v is not None]
-    commas = [(i, v) for i, v in present if _DECIMAL_COMMA.fullmatch(v)]
-    numbers = sum(_NUMBER.fullmatch(v) is not None for _, v in present)
+    commas = [i for i, v in present if _DECIMAL_COMMA.fullmatch(v)]
+    numbers = sum(is_number(v) for _, v in present)
     if not commas or numbers + len(commas) < len(present):
         return []
-    index, value = commas[0]
+    # The value is not quoted: a table may be read by someone who is not to see a rating yet.
     return [
-        f"column {name!r} is written with decimal commas ({value!r} in row {rows[index]} of "
-        f"{file}); write numbers with a decimal point"
+        f"column {name!r} is written with decimal commas (row {rows[commas[0]]} of {file}); write "
+        "numbers with a decimal point"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.analysis import estimate
+from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.regression.ratings import read_ratings, validate_ratings
@@ -30,6 +33,7 @@ TARGETS = (
 cells = st.one_of(
     st.integers(-2, 9).map(str),
     st.floats(width=16).map(repr),
+    st.floats().map(repr),
     st.sampled_from(["", "n/a", "NaN", "inf", "-inf", "1e400", "1,5", "x", " 3 ", "3.0", "é", '"']),
     st.text(max_size=4),
 )
@@ -64,25 +68,33 @@ def tables(draw, value=cells, extra=("session_id", "rater_id")):
     return text.encode("utf-8", "surrogatepass")
 
 
-DIRT = ["", "n/a", "9", "0", "2.5", "x", "inf", "nan", "1,5", '"', "1e400", "é"]
+DIRT = ["", "n/a", "9", "0", "2.5", "x", "inf", "nan", "1,5", '"', "1e400", "é", "1e160"]
+LARGEST_EXPONENTS = (0, 0, 3, 49, 310)
+"""Powers of ten, up or down, that spread a tidy table's numbers; the last can not be read."""
+
+ITEMS = tuple(f"N{k}" for k in range(1, 8))
 
 
 @st.composite
-def nearly_tidy(draw, numbers=("N1", "N2", "N3", "N4", "N5", "N6", "N7", "mood", "age")):
+def nearly_tidy(draw, numbers=(*ITEMS, "mood", "age"), least=1, most=16):
     """Text of a table as people make them: mostly in order, with a share of dirty cells."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dirt = draw(st.sampled_from([0.0, 0.0, 0.01, 0.1]))
+    wide = draw(st.sampled_from(LARGEST_EXPONENTS))
     n_visits, n_raters = draw(st.sampled_from([0, 1, 2])), draw(st.sampled_from([0, 1, 2]))
     chosen = draw(st.lists(st.sampled_from(numbers), min_size=1, unique=True))
     chosen += [name for name in numbers if name not in chosen and draw(st.booleans())]
     keys = ["participant_id"] + ["session_id"] * bool(n_visits) + ["rater_id"] * bool(n_raters)
     lines = [",".join([*keys, *chosen])]
-    for subject in range(draw(st.integers(1, 16))):
+    for subject in range(draw(st.integers(least, most))):
         for visit in range(max(n_visits, 1)):
             for rater in range(max(n_raters, 1)):
                 named = [str(subject), f"ses-{visit}", f"r{rater}"]
                 row = [n for n, has in zip(named, (1, n_visits, n_raters), strict=True) if has]
-                row += [str(v) for v in rng.integers(1, 8, len(chosen))]
+                row += [
+                    f"{v}e{rng.integers(-wide, wide + 1)}" if wide and name not in ITEMS else str(v)
+                    for name, v in zip(chosen, rng.integers(1, 8, len(chosen)), strict=True)
+                ]
                 dirty = rng.random(len(row)) < dirt
                 lines.append(
                     ",".join(
@@ -93,6 +105,7 @@ def nearly_tidy(draw, numbers=("N1", "N2", "N3", "N4", "N5", "N6", "N7", "mood",
     return "\n".join(lines).encode()
 
 
+FEW = RegressionConfig(folds=2, inner_folds=2, repeats=2, permutations=3, bootstrap=100)
 FEATURES = ("f1", "f2", "f3", "N1", "smile", "n2")
 
 
@@ -158,16 +171,18 @@ def test_any_feature_table(content, impute):
 
 @HUNDRED
 @given(
-    left=nearly_tidy(("f1", "f2", "f3", "N1", "smile")),
-    right=nearly_tidy(("N1", "mood")),
+    left=nearly_tidy(("f1", "f2", "f3", "smile"), least=6, most=26),
+    right=nearly_tidy(("N1", "mood", "age"), least=6, most=26),
+    target=st.sampled_from(["N1", "mood"]),
+    model=st.sampled_from(["ridge", "ridge", "kernel_ridge", "svr"]),
 )
-def test_any_pair_of_them(left, right):
+def test_any_pair_of_them(left, right, target, model):
     with tempfile.TemporaryDirectory() as folder:
         one, other = Path(folder) / "features.csv", Path(folder) / "ratings.csv"
         one.write_bytes(left)
         other.write_bytes(right)
         try:
-            design = join(read_features(one), read_ratings(other, target="N1"))
+            design = join(read_features(one), read_ratings(other, target=target))
         except InputError as error:
             check_messages(error)
             return
@@ -175,5 +190,20 @@ def test_any_pair_of_them(left, right):
     assert clean(design.X)
     assert clean(design.y)
     assert clean(design.weights)
+    check_estimate(design, FEW.model_copy(update={"model": model}))
     shares = np.bincount(design.subjects, weights=design.weights)
     np.testing.assert_allclose(shares, 1)
+
+
+def check_estimate(design, config):
+    try:
+        found = estimate(design, config=config, seed=0)
+    except InputError as error:
+        check_messages(error)
+        return
+    event("estimated")
+    assert clean(found.cross_validation.predicted)
+    assert clean(found.cross_validation.baseline)
+    numbers = [v for v in asdict(found.metrics).values() if v is not None]
+    assert clean(numbers)
+    assert found.p_permutation is None or 0 < found.p_permutation <= 1

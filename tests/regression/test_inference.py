@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from emoclip_clinical.records import CrossValidation
+from emoclip_clinical.records import CrossValidation, InputError
 from emoclip_clinical.regression import inference
 from emoclip_clinical.regression.analysis import estimate
 from emoclip_clinical.regression.config import RegressionConfig
@@ -144,3 +145,19 @@ def test_null_cohorts_are_rarely_rejected(make_design):
     # 8 or more of 60 at a true level of 0.05 have a chance below 1 %.
     assert sum(v <= 0.05 for v in p) < 8
     assert stats.kstest(p, "uniform").pvalue > 0.001
+
+
+@pytest.mark.parametrize("site", ["site", None])
+def test_ratings_that_no_permutation_can_change_are_refused(make_design, site):
+    design = make_design(n_subjects=40, n_features=3, two_visits=0 if site else 20)
+    second = np.isin(design.subjects, design.subjects[design.keys["session_id"] == "ses-2"])
+    where = np.array(["A", "B"])[design.subjects % 2] if site else second.astype(str)
+    y = np.where(where == where[0], 3.0, 5.0)
+    alike = replace(design, y=y, covariates=pd.DataFrame({"site": where}))
+    config = RegressionConfig(repeats=1, permutations=19, bootstrap=0, site=site)
+    message = "within any site" if site else "among subjects with the same visits"
+    with pytest.raises(InputError, match=f"score: ratings do not vary {message}: nothing can be"):
+        estimate(alike, config=config, seed=0)
+    # One rating that differs within a site can change places.
+    estimate(replace(alike, y=np.where(np.arange(len(y)) == 1, 4.0, y)), config=config, seed=0)
+    estimate(alike, config=config.model_copy(update={"permutations": 0}), seed=0)

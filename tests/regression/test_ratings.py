@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.regression.ratings import read_ratings, validate_ratings
 
 ITEMS = [f"N{k}" for k in range(1, 8)]
@@ -165,9 +166,8 @@ def test_phenotype_folder(table, tmp_path):
     everyone = read_ratings(folder, target="panss.N1")
     # Covariates by participant are joined to each of a participant's visits.
     assert everyone.covariates["demographics.age"].tolist() == [30, 31, 32, 32, 40, 41]
-    assert faults(folder, target="age") == [
-        "target 'age' stands in several files: write one of demographics.age, participants.age"
-    ]
+    assert everyone.covariates["age"].tolist() == [30, 31, 32, 32, 40, 41]
+    assert read_ratings(folder, target="age").values.tolist() == [30, 31, 32, 40, 41]
     assert read_ratings(folder, target="participants.age").values.tolist() == [30, 31, 32, 40, 41]
     single = read_ratings(folder / "panss.tsv", target="N1", where={"group": "b"})
     assert len(single.values) == 4
@@ -190,3 +190,42 @@ def test_real_phenotype_folder(assets):
     np.testing.assert_array_equal(ratings.values, raw["global_bluntaffect"])
     assert len(ratings.values) == 50
     assert validate_ratings(folder) == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "parquet"])
+def test_numbers_too_large_to_be_measured_are_all_named(tmp_path, kind):
+    values = [1e49, 1e160, -1.797693134862315e308, 2.0, -1e51]
+    frame = pd.DataFrame({"participant_id": list("abcde"), "x": values, "y": [1.0, 2, 3, 4, 1e300]})
+    path = tmp_path / f"t.{kind}"
+    write = {"csv": frame.to_csv, "xlsx": frame.to_excel, "parquet": frame.to_parquet}[kind]
+    write(path, index=False)
+    wanted = [
+        f"column {c!r} holds a number beyond ±1e+50 (row {row} of t.{kind})"
+        for c, row in (("x", 3), ("x", 4), ("x", 6), ("y", 6))
+    ]
+    for found in (validate_ratings(path), faults(path, target="x"), faults_of_features(path)):
+        assert [f.partition("; ")[0] for f in found[:4]] == wanted
+    mixed = save(frame.assign(x=["low", "1e300", 3, 4, 5]).drop(columns="y"), tmp_path)
+    assert faults(mixed, target="x")[1] == (
+        "target 'x' must be a number, got '1e300' (participant 'b', row 3 of ratings.csv)"
+    )
+
+
+def faults_of_features(path):
+    with pytest.raises(InputError) as caught:
+        read_features(path)
+    return list(caught.value.faults)
+
+
+def test_columns_that_would_tell_doubled_rows_apart_are_named(table, tmp_path):
+    alone = table.drop(columns="session_id").assign(participant_id=list("abcdef"))
+    both = pd.concat([alone.assign(rater="x", Visit="1"), alone.assign(rater="y", Visit="1")])
+    found = faults(save(both, tmp_path))
+    assert found[2] == "participant 'a' stands 2 times in ratings.csv (rows 2 and 8)"
+    assert found[:2] == [
+        "ratings.csv: column 'Visit' may be the session_id that tells the rows of a participant "
+        "apart: rename it to 'session_id'",
+        "ratings.csv: column 'rater' may be the rater_id that tells the rows of a participant "
+        "apart: rename it to 'rater_id'",
+    ]
+    assert len(read_ratings(save(alone.assign(rater="x"), tmp_path), target="N1").values) == 6

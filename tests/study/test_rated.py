@@ -71,3 +71,26 @@ def test_validate_knows_the_studys_scales(folder: Path) -> None:
     (folder / "own" / "mood.yaml").unlink()
     with pytest.raises(InputError, match=r"scale mood\.yaml: no such file"):
         validate_study(folder)
+
+
+def targets_of(folder: Path, *targets: str) -> list[str]:
+    study = open_study(folder, settings={"regression.targets": targets})
+    return [rated.target for rated in study_targets(study, folder / "ratings.csv")]
+
+
+def test_a_target_counts_once_however_it_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(
+        "participant_id,N1,N2,N3,mood,Mood,a b,a_b\na,1,2,3,1,2,3,4\nb,2,2,2,2,3,4,5\n"
+    )
+    with pytest.raises(InputError) as caught:
+        targets_of(tmp_path, "N1", "panss.N1", "n1", "N2+N3", "N3+N2", "mood", "Mood", "a b", "a_b")
+    assert list(caught.value.faults) == [
+        "targets 'N1' and 'panss.N1' are the same: name it once",
+        "targets 'N1' and 'n1' are the same: name it once",
+        "targets 'N2+N3' and 'N3+N2' are the same: name it once",
+        "targets 'mood' and 'Mood' would both be written to the folder 'Mood': rename a column of "
+        "the ratings, or estimate them apart",
+        "targets 'a b' and 'a_b' would both be written to the folder 'a_b': rename a column of the "
+        "ratings, or estimate them apart",
+    ]
+    assert targets_of(tmp_path, "N1", "N2", "N2+N3") == ["panss.N1", "panss.N2", "panss.N2+N3"]

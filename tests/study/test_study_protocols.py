@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from emoclip_clinical.cli import app
 from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.study.protocol import open_study
-from emoclip_clinical.study.regress import target_folder
 from emoclip_clinical.study.shipped import protocol_path
 from emoclip_clinical.study.synthetic import SyntheticConfig, write_study
+from emoclip_clinical.study.target_folders import target_folder
 
 SMALL = SyntheticConfig(
     n_training_clips=11, n_validation_clips=11, n_test_clips=11, n_training_people=2,

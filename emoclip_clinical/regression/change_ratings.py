@@ -1,0 +1,102 @@
+"""From scores of visits to their change since each subject's first one, selected or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
+from emoclip_clinical.regression.change import first_visits, percent_change
+from emoclip_clinical.regression.keyed import RATER
+from emoclip_clinical.regression.selection import NOT_SELECTED, Where, spelled
+from emoclip_clinical.regression.targets import Target
+
+
+def with_first_visits(selected: np.ndarray, keys: pd.DataFrame, where: Where) -> np.ndarray:
+    """Return the rows that a change of the selected ones needs: those, and other visits of theirs.
+
+    Parameters
+    ----------
+    selected : ndarray of bool, shape (n_rows,)
+    keys : DataFrame of shape (n_rows, 2 or 3)
+        ``participant_id``, ``session_id``, and ``rater_id`` where raters are named.
+    where : mapping of str to value
+        What was selected by; a rater who was selected rates the first visit too.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_rows,)
+    """
+    subjects = set(keys["participant_id"][selected])
+    others = keys["participant_id"].isin(subjects) & ~_inside(keys, keys[selected])
+    if RATER in where:
+        others &= keys[RATER] == str(where[RATER])
+    return np.asarray(selected | others.to_numpy())
+
+
+def changed(rated: Ratings, target: Target, *, selected: pd.DataFrame, where: Where) -> Ratings:
+    """Turn scores into the per cent change since each subject's first visit.
+
+    Parameters
+    ----------
+    rated : Ratings
+        Scores of the selected visits, and of others of the same subjects.
+    target : Target
+        The change.
+    selected : DataFrame of shape (n_rows, 2 or 3)
+        Keys of the selected rows: only of their visits a change is wanted.
+    where : mapping of str to value
+        What was selected by.
+
+    Raises
+    ------
+    InputError
+        If raters are kept apart, or the sessions do not tell which visit is the first.
+    """
+    if rated.rater_ids is not None:
+        raise InputError(
+            f"target {target.name}: a change can not be counted with raters as repeated measures"
+        )
+    every = pd.concat([rated.keys, rated.excluded[list(KEY_COLUMNS)]], ignore_index=True)
+    first = first_visits(every)
+    n = len(rated.values)
+    values = np.concatenate([rated.values, np.full(len(every) - n, np.nan)])
+    floor = target.floor if target.floor is not None else np.nan
+    change = percent_change(values[first], values, floor=floor)[:n]
+    is_first = first[:n] == np.arange(n)
+    reasons = np.select(
+        [is_first, ~_inside(rated.keys, selected), np.isnan(values[first])[:n], np.isnan(change)],
+        [
+            f"{NOT_SELECTED}first visit, from which the change is counted",
+            f"{NOT_SELECTED}outside {spelled(where)}",
+            "no change: the first visit has no rating",
+            "no change: the first visit has no symptoms to lose",
+        ],
+        default="",
+    )
+    kept = reasons == ""
+    lost = rated.keys[~kept].assign(reason=reasons[~kept])
+    of_raters = "no human ceiling: a change is not counted for each rater"
+    prorated = rated.prorated
+    if prorated is not None:
+        both = np.concatenate([prorated, np.zeros(len(every) - n, dtype=bool)])
+        prorated = (both | both[first])[:n][kept]
+    return replace(
+        rated,
+        keys=rated.keys[kept].reset_index(drop=True),
+        values=change[kept],
+        excluded=pd.concat([rated.excluded, lost], ignore_index=True),
+        covariates=rated.covariates[kept].reset_index(drop=True),
+        prorated=prorated,
+        per_rater=None,
+        warnings=(*rated.warnings, *([of_raters] if rated.several_raters else [])),
+    )
+
+
+def _inside(keys: pd.DataFrame, selected: pd.DataFrame) -> np.ndarray:
+    by = list(KEY_COLUMNS)
+    return np.asarray(
+        pd.MultiIndex.from_frame(keys[by]).isin(pd.MultiIndex.from_frame(selected[by]))
+    )

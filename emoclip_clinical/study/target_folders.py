@@ -1,0 +1,42 @@
+"""Folders of the results, one a target, and targets that would share one or are one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+
+
+def target_folder(name: str) -> str:
+    """Return a target's name as a folder's: `N1+N3` stays, a slash does not."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
+
+
+def repeated_targets(names: Sequence[str], meant: Sequence[Hashable]) -> list[str]:
+    """Say which targets are the same one, or would be written to one folder.
+
+    One target under two names would count twice where p values are adjusted over all targets.
+    File systems of some machines do not tell upper from lower case.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Targets as they were asked for.
+    meant : sequence of hashable
+        What each of them is; equal for one target.
+    """
+    faults = []
+    of_meaning: dict[Hashable, str] = {}
+    of_folder: dict[str, str] = {}
+    for name, what in zip(names, meant, strict=True):
+        folder = target_folder(name)
+        if what in of_meaning:
+            faults.append(f"targets {of_meaning[what]!r} and {name!r} are the same: name it once")
+        elif folder.casefold() in of_folder:
+            other = of_folder[folder.casefold()]
+            faults.append(
+                f"targets {other!r} and {name!r} would both be written to the folder {folder!r}: "
+                "rename a column of the ratings, or estimate them apart"
+            )
+        of_meaning.setdefault(what, name)
+        of_folder.setdefault(folder.casefold(), name)
+    return faults
