@@ -104,8 +104,8 @@ def key_table(table: Table, *, raters: bool = False) -> tuple[KeyedTable, list[s
     keyed = KeyedTable(table, keys, named)
     doubled = limit_faults(_doubled(keyed))
     if doubled:
-        keys = ("session_id", RATER) if raters else ("session_id",)
-        doubled = _unnamed_keys(table, keys) + doubled
+        wanted = ("session_id", RATER) if raters else ("session_id",)
+        doubled = _unnamed_keys(table, wanted) + doubled
     return keyed, limit_faults(faults) + doubled + _size_faults(table)
 
 
