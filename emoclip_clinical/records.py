@@ -151,7 +151,8 @@ class PromptSet:
             for sentence in dict.fromkeys(" ".join(text.split()).casefold() for text in sentences):
                 places.setdefault(sentence, []).append(name)
         return [
-            f"prompt set {self.name!r}: the classes {', '.join(map(repr, names))} have one "
+            f"prompt set {self.name!r}: the classes {', '.join(map(repr, names[:5]))}"
+            f"{f' and {len(names) - 5} more' if len(names) > 5 else ''} have one "
             f"sentence, {sentence!r}; each class needs its own"
             for sentence, names in places.items()
             if sentence and len(names) > 1

@@ -62,7 +62,7 @@ def test_metrics_have_the_layout_that_was_promised(made, tmp_path):
         "spearman_r", "mae", "rmse", "baseline", "skill", "ccc", "icc_a1", "calibration",
         "bland_altman", "p_adjusted", "warnings",
         "settings", "flow", "losses", "observed", "predicted", "prediction_band", "null", "repeats",
-        "calibration_groups", "coefficients", "recordings",
+        "calibration_groups", "coefficients", "sample_size", "recordings",
     ]  # fmt: skip
     assert record["cv"] == {
         "scheme": "repeated_kfold",

@@ -205,7 +205,8 @@ def test_prompts_of_many_names_are_refused_before_they_are_read(
         raise AssertionError("it is read")
 
     # The most quotes that there may be: a class a sentence, and all of them of quotes.
-    classes = {f"c{i}": ['"\\'] for i in range(1024)}
+    signs = [[('"', "\\")[i >> bit & 1] for bit in range(10)] for i in range(1024)]
+    classes = {f"c{i}": ["".join(sentence)] for i, sentence in enumerate(signs)}
     sound = {
         "name": "own", "classes": classes, "language": "a", "author": "b", "date": "c",
         "compounds": {},

@@ -21,10 +21,12 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "protocol.yaml").write_text(PROTOCOL)
     items = [f"{letter}{k}" for letter, last in (("P", 7), ("N", 7), ("G", 16))
              for k in range(1, last + 1)]  # fmt: skip
-    rows = "".join(f"{who}{',1' * len(items)}\n" for who in ("01", "02"))
+    rows = "".join(f"0{who}{',1' * len(items)}\n" for who in range(1, 6))
     (tmp_path / "ratings.csv").write_text(f"participant_id,{','.join(items)}\n{rows}")
     (tmp_path / "interviews").mkdir()
     (tmp_path / "interviews" / "sub-01.mp4").write_bytes(b"film")
+    for who in range(3, 6):
+        (tmp_path / "interviews" / f"sub-0{who}.mp4").write_bytes(b"film of %d" % who)
     return tmp_path
 
 
@@ -46,10 +48,12 @@ def test_validate_names_the_pair(folder: Path) -> None:
 
 def test_validate_warns_of_one_participants_and_of_columns(folder: Path) -> None:
     (folder / "interviews" / "interviews.csv").write_text(
-        "path,participant_id,session,run\nsub-01.mp4,01,,1\nsub-01.mp4,01,,2\n"
+        "path,participant_id,session,run\nsub-01.mp4,01,,1\nsub-01.mp4,01,,2\nsub-02.mp4,02,,\n"
+        "sub-03.mp4,03,,\nsub-04.mp4,04,,\nsub-05.mp4,05,,\n"
     )
+    (folder / "interviews" / "sub-02.mp4").write_bytes(b"another")
     told = validate_study(folder, values=False).splitlines()
-    assert "2 interviews" in told[0]
+    assert "6 interviews" in told[0]
     assert told[1:] == [
         "warning: interviews.csv: the column 'session' is not read; is 'session_id' meant?",
         "warning: sub-01_run-1 and sub-01_run-2 are the same recording, twice",
