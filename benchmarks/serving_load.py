@@ -519,6 +519,7 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     print(markdown(result))
     if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
         device = "gpu" if "cores" not in str(result["throughput"]["device"]) else "cpu"
         target = arguments.output / f"serving_load_{device}"
         target.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
