@@ -333,7 +333,7 @@ def _warnings(
         found.append(
             f"no permutation p of the gain: {n_columns} columns of confounds for "
             f"{used.n_subjects} subjects would make it too small, {SUBJECTS_PER_COLUMN} subjects a "
-            "column are needed; the interval of the gain stands"
+            "column are needed; read the interval of the gain in skill"
         )
     elif config.permutations and n_exchangeable < MINIMUM_EXCHANGEABLE:
         found.append(
