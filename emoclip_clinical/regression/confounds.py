@@ -50,7 +50,7 @@ chance is real in the permuted ratings, and p <= 0.05 was found in 7 to 13 % of 
 
 BELOW_ZERO = (
     "confounds {names}: alone they reach r = {r:.2f}, and below zero lies a model that has learnt "
-    "nothing; the gain in r is counted from there and has no interval, read the gain in skill"
+    "nothing; a gain in r would be counted from there and is not given, read the gain in skill"
 )
 
 
@@ -74,8 +74,8 @@ class ConfoundAnalysis:
         the same set of visits. Not within strata: what differs between these would then stand in
         every permuted vector, too, and could never be found.
     gain : Gain
-        Pooled r of `combined` less that of `confounds_only`; no interval where the latter is
-        below 0.
+        Pooled r of `combined` less that of `confounds_only`; not given where the latter is below
+        0.
     skill_gain : Gain
         The same of the skill score.
     gain_p : float or None
@@ -176,10 +176,11 @@ def analyse_confounds(
     )
     alone = over_repeats(pearson_r, confounds_only)
     alone_p = runs.p_alone(swaps[0], alone)
+    # Its null begins below zero as well, so that it may be tested where it is not given.
+    gain_p = runs.p_gain(swaps[1], in_r.value) if used.n_subjects >= needed_for_p(encoded) else None
     if alone is not None and alone < 0:
         why = no_interval(BELOW_ZERO.format(names=", ".join(encoded.names), r=alone))
-        in_r = replace(in_r, interval=why, conditional=why)
-    gain_p = runs.p_gain(swaps[1], in_r.value) if used.n_subjects >= needed_for_p(encoded) else None
+        in_r = replace(in_r, value=None, interval=why, conditional=why)
     return ConfoundAnalysis(
         names=encoded.names,
         columns=encoded.columns,

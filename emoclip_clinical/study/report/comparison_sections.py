@@ -140,7 +140,7 @@ def _against(key: str, found: Record) -> Table:
             Chance(found["p_gain_freedman_lane"]),
         ),
         (
-            "gain in skill",
+            "gain in skill, not in r",
             Number(skill["value"]),
             Span(skill["ci_low"], skill["ci_high"]),
             "",
