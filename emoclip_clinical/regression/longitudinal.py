@@ -170,10 +170,9 @@ def analyse_visits(
         model, messages = mixed_model(
             cv.observed, predicted, subjects, visits=visits, confidence=confidence
         )
+        if model is not None and model.slope < 0:
+            model, messages = None, [f"mixed model: {_BELOW_ZERO}"]
         found += messages
-    if model is not None and model.slope < 0:
-        found.append(f"mixed model: {_BELOW_ZERO}")
-        model = None
     between = _between(cv, subjects, confidence) if enough else None
     if between is not None and between.r < 0:
         found.append(f"between participants: {_BELOW_ZERO}")
