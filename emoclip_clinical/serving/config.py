@@ -63,7 +63,7 @@ class ServingConfig(BaseModel):
         default=128, ge=1, description="As max_uploads, for JSON, npy and Arrow bodies."
     )
     min_upload_bytes_per_second: int = Field(
-        default=65_536,
+        default=16_384,
         ge=1,
         description="A body that comes more slowly, on the whole and after upload_stall_seconds, "
         "gets 408.",
