@@ -46,6 +46,7 @@ from emoclip_clinical.serving.plan import Address, ServerPlan
 from emoclip_clinical.serving.server import open_door as open_server
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 from tests.serving import hostile
+from tests.serving.near import assert_near
 
 EXTRACTION = ExtractionConfig(
     face="whole_frame",
@@ -477,8 +478,8 @@ def test_a_video_may_become_a_job(serving: Open, cohort: Cohort) -> None:
     while client.get(where).json()["state"] in ("waiting", "running"):
         pass
     made = client.get(f"{where}/result").json()
-    at_once = client.post(URL, content=video, headers=VIDEO_TYPE).json()
-    assert made == at_once
+    # Frames of the two may share batches in another way, which moves the last bits.
+    assert_near(made, client.post(URL, content=video, headers=VIDEO_TYPE).json())
 
 
 def test_training_rows_and_rows_out_of_range_are_flagged(serving: Open, cohort: Cohort) -> None:
