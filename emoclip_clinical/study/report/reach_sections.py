@@ -76,7 +76,8 @@ def ceiling(record: Record) -> Section | None:
         f"Attenuation-corrected r = {number(found['corrected_r'])} (interval "
         f"{span(interval['low'], interval['high'])}): r over the root of the rating's reliability, "
         f"{number(found['reliability'])}. It estimates the correlation with what raters would "
-        "agree on and is no performance of the model.",
+        "agree on and is no performance of the model. The interval resamples participants, keeps "
+        "the fitted models and is too narrow.",
     )
     head = ("", "rater and rater", "interval", "model and rater")
     return Section("ceiling", "Human ceiling", text, tables=(Table("ceiling", head, rows),))
