@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import threading
@@ -25,6 +24,7 @@ import pytest
 from emoclip_clinical.core.embedder import Embedder
 from tests.serving import hostile
 from tests.serving.hostile import ARROW, FORM, JSON, NPY, OCTETS, until
+from tests.serving.load import TEXTS, Load
 from tests.serving.near import assert_near
 from tests.serving.processes import ServerProcess, server_process
 from tests.serving.test_estimates import fit
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 TOKEN, OTHER_TOKEN = "the-first-of-two-tokens", "the-second-of-two-tokens"
 FEATURES = ("mean_a", "mean_b", "mean_c")
 ESTIMATES = "/v1/estimates"
-TEXTS, VIDEO = "/v1/embeddings/text", "/v1/embeddings/video"
+VIDEO = "/v1/embeddings/video"
 SECRET = "unmistakable-content"
 LIMITS = {
     "max_json_bytes": 65_536,
@@ -357,30 +357,25 @@ def test_sigterm_under_load_answers_and_keeps_what_was_accepted(
     def texts_of(client: int) -> list[str]:
         return [f"{i} {SECRET} {client}" for i in range(40)]
 
-    def ask(client: int) -> httpx2.Response:
-        return running.client.post(TEXTS, json={"texts": texts_of(client)})
-
     def is_done(location: str) -> bool:
         return running.client.get(location).json()["state"] == "done"
 
-    with ThreadPoolExecutor(18) as clients:
-        asked = [clients.submit(ask, i) for i in range(16)]
+    with ThreadPoolExecutor(17) as clients:
+        load = Load(
+            running.url,
+            clients,
+            n_clients=16,
+            texts_of=texts_of,
+            headers=dict(running.client.headers),
+        )
         waiting = clients.submit(running.read_video, content)
         jobs = [running.read_video(content, wait=0) for _ in range(4)]
         assert [job.status_code for job in jobs] == [202] * 4
-        counted = r"(?m)^emoclip_running_requests (\S+)"
-        until(
-            lambda: sum(f.done() for f in [*asked, waiting])
-            + float(re.search(counted, running.client.get("/metrics").text)[1]) >= 18
-        )  # fmt: skip
-        running.server.ask_to_end()
+        until(lambda: load.n_running() >= 8)
+        load.when_open(running.server.ask_to_end)
         until(lambda: running.client.get("/readyz").status_code == 503)
         assert "ending" in problem(running.read_video(content), 503)
-        assert not all(future.done() for future in asked), "there was no load"
-        for client, future in enumerate(asked):
-            found = [row["embedding"] for row in future.result().json()["rows"]]
-            own = embedder.encode_text(texts_of(client))
-            np.testing.assert_allclose(found, own, rtol=0, atol=1e-6)
+        load.assert_kept(embedder, n_others=1)
         assert_near(waiting.result().json(), expected)
         for job in jobs:
             location = job.headers["location"]

@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -22,16 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from emoclip_clinical.core.embedder import Embedder
+from tests.serving.load import Load, embedded, figure
 from tests.serving.processes import ServerProcess, server_process
 
 pytestmark = pytest.mark.slow
 
 N_CLIENTS = 48
-
-
-def figure(server: ServerProcess, name: str) -> float:
-    text = httpx2.get(f"{server.url}/metrics", timeout=60).text
-    return next(float(li.split()[1]) for li in text.splitlines() if li.startswith(f"{name} "))
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -50,21 +46,12 @@ def ask(server: ServerProcess, client: int) -> httpx2.Response:
     return httpx2.post(f"{server.url}/v1/embeddings/text", json=body, timeout=120)
 
 
-def under_load(server: ServerProcess, clients: ThreadPoolExecutor) -> list[Future[httpx2.Response]]:
-    """Return requests of which the server has accepted every one, and not answered all."""
-    asked = [clients.submit(ask, server, i) for i in range(N_CLIENTS)]
-
-    def accepted() -> float:
-        n_done = sum(future.done() for future in asked)
-        return n_done + figure(server, "emoclip_running_requests") - 1  # without this one
-
-    until(lambda: accepted() >= N_CLIENTS)
-    assert not all(future.done() for future in asked)
-    return asked
-
-
-def embedded(response: httpx2.Response) -> np.ndarray:
-    return np.array([row["embedding"] for row in response.json()["rows"]], dtype=np.float32)
+def under_load(
+    server: ServerProcess, clients: ThreadPoolExecutor, texts_of: Callable[[int], list[str]]
+) -> Load:
+    load = Load(server.url, clients, n_clients=N_CLIENTS, texts_of=texts_of)
+    until(lambda: load.n_running() >= N_CLIENTS // 2)
+    return load
 
 
 def assert_nothing_left(server: ServerProcess, children: list, scratch: Path) -> None:
@@ -88,20 +75,14 @@ def test_sigterm_under_load_finishes_everything_that_was_accepted(
     ):
         children = server.descendants
         assert children, "the fork server is a process"
-        asked = under_load(server, clients)
-        server.ask_to_end()
+        load = under_load(server, clients, texts_of)
+        load.when_open(server.ask_to_end)
         until(lambda: httpx2.get(f"{server.url}/readyz", timeout=60).status_code == 503)
         refused = ask(server, 0)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) >= 1
         assert httpx2.get(f"{server.url}/healthz", timeout=60).status_code == 200
-        assert not all(future.done() for future in asked)
-        for client, future in enumerate(asked):
-            response = future.result()
-            assert response.status_code == 200
-            np.testing.assert_allclose(
-                embedded(response), embedder.encode_text(texts_of(client)), rtol=0, atol=1e-6
-            )
+        load.assert_kept(embedder)
         assert server.exit_code() == 0
     assert_nothing_left(server, children, tmp_path)
     assert "Traceback" not in "".join(server.said)
@@ -109,19 +90,20 @@ def test_sigterm_under_load_finishes_everything_that_was_accepted(
 
 
 def test_a_second_signal_ends_it_at_once(model_folder: Path, tmp_path: Path) -> None:
-    limits = ("--limit", "max_batch_texts=1", "--limit", "max_delay_seconds=1")
+    # Work for far longer than the signals are apart.
+    n_texts = 200
+    limits = [f"--limit=max_waiting_texts={N_CLIENTS * n_texts}", "--limit=max_batch_texts=1"]
     with (
         server_process(model_folder, *limits, scratch=tmp_path) as server,
         ThreadPoolExecutor(N_CLIENTS) as clients,
     ):
         children = server.descendants
-        asked = under_load(server, clients)
-        server.ask_to_end()
+        load = under_load(server, clients, lambda client: ["a text"] * n_texts)
+        load.when_open(server.ask_to_end)
         until(lambda: httpx2.get(f"{server.url}/readyz", timeout=60).status_code == 503)
         server.ask_to_end()
         assert server.exit_code(seconds=60) == 130
-        for future in asked:
-            assert future.exception() is not None or future.result().status_code in (200, 503)
+        assert load.n_lost() > 0
     said = "".join(server.said)
     assert "what was not answered is lost" in said
     assert "kept" not in said
@@ -250,8 +232,8 @@ def test_frames_of_many_clients_at_once_each_get_their_own(
 
         with ThreadPoolExecutor(32) as clients:
             answers = list(clients.map(ask_for_frames, range(300)))
-        sizes = figure(server, 'emoclip_batch_items_sum{kind="pictures"}')
-        batches = figure(server, 'emoclip_batch_items_count{kind="pictures"}')
+        sizes = figure(server.url, 'emoclip_batch_items_sum{kind="pictures"}')
+        batches = figure(server.url, 'emoclip_batch_items_count{kind="pictures"}')
     for client, answer in enumerate(answers):
         expected = embedder.encode_frames(frames_of(client))
         np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-6)
