@@ -133,26 +133,33 @@ def test_idle_connections_keep_nobody_out(model_folder: Path, tmp_path: Path) ->
     assert not [line for line in server.said if "ERROR" in line]
 
 
+def ask_for_leave(url: str, kind: str, n_bytes: int) -> tuple[bytes, float]:
+    """Return how the answer to a head alone begins, and after how many seconds it came."""
+    host, port = url.removeprefix("http://").split(":")
+    head = (
+        "POST /v1/embeddings/video HTTP/1.1", "Host: localhost", f"Content-Type: {kind}",
+        f"Content-Length: {n_bytes}", "Expect: 100-continue", "", "",
+    )  # fmt: skip
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join(head).encode())
+        began = time.monotonic()
+        return connection.recv(12), time.monotonic() - began
+
+
 def test_who_asks_for_leave_is_not_told_to_send_what_is_refused(
     model_folder: Path, tmp_path: Path
 ) -> None:
     limits = ("--limit", "max_video_bytes=100000", "--limit", "max_frames_bytes=100000")
     with server_process(model_folder, *limits, scratch=tmp_path) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         for kind, n_bytes, first in (
             ("video/mp4", 10**7, b"HTTP/1.1 413"),
             ("text/html", 10, b"HTTP/1.1 415"),
             ("video/mp4", 10, b"HTTP/1.1 100"),
         ):
-            head = (
-                "POST /v1/embeddings/video HTTP/1.1", "Host: localhost", f"Content-Type: {kind}",
-                f"Content-Length: {n_bytes}", "Expect: 100-continue", "", "",
-            )  # fmt: skip
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
-                connection.sendall("\r\n".join(head).encode())
-                began = time.monotonic()
-                assert connection.recv(12) == first
-            assert time.monotonic() - began < 0.9
+            # What is refused without leave is read on for a second; the machine may be busy.
+            answers = [ask_for_leave(server.url, kind, n_bytes) for _ in range(3)]
+            assert {answer for answer, _ in answers} == {first}
+            assert min(seconds for _, seconds in answers) < 0.9
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
