@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.folds import blind_folds
 from emoclip_clinical.regression.metrics import mae, over_repeats, pearson_r
 from emoclip_clinical.regression.nested_ridge import refit, subset
+from emoclip_clinical.regression.subgroups import hidden_levels
 from emoclip_clinical.regression.subject_sums import (
     over_repeats_of,
     pearson,
@@ -36,8 +37,8 @@ class Exclusion:
         ``site`` or ``subject``.
     excluded : str
         Which site, or which participant.
-    n_subjects : int
-        Subjects left.
+    n_subjects : int or None
+        Subjects left; None where it would tell the size of a small site.
     r : float or None
         Pooled r of the whole pipeline on the rest, with new folds.
     r_change : float or None
@@ -50,7 +51,7 @@ class Exclusion:
 
     kind: str
     excluded: str
-    n_subjects: int
+    n_subjects: int | None
     r: float | None
     r_change: float | None
     mae: float | None
@@ -105,7 +106,8 @@ def without_each(
 ) -> tuple[Exclusion, ...]:
     """Run ridge again without each site and without each influential subject.
 
-    Folds are drawn as those of the analysis; at random where these follow the ratings.
+    Folds are drawn as those of the analysis; at random where these follow the ratings. How many
+    subjects are left is not said where the size of a small site would follow (`hidden_levels`).
 
     Parameters
     ----------
@@ -130,11 +132,15 @@ def without_each(
     """
     names = design.keys["participant_id"].to_numpy(dtype=str)
     without: list[tuple[str, str, np.ndarray]] = []
+    hidden: Mapping[str, str] = {}
     if sites is not None:
         at = np.array([str(s) for s in sites])
         for site in sorted(set(at.tolist())):
             gone = np.isin(design.subjects, design.subjects[at == site])
             without.append(("site", site, gone))
+        hidden = hidden_levels(
+            {site: len(np.unique(design.subjects[gone])) for _, site, gone in without}
+        )
     without += [("subject", name, names == name) for name in influential_subjects(cv)]
     if not without:
         return ()
@@ -144,7 +150,9 @@ def without_each(
     whole = over_repeats(pearson_r, _refit(design, everyone, known, removed, config, seed))
     made = []
     for done, (kind, label, gone) in enumerate(without):
-        made.append(_without(design, gone, kind, label, whole, known, removed, config, seed))
+        one = _without(design, gone, kind, label, whole, known, removed, config, seed)
+        is_hidden = kind == "site" and label in hidden
+        made.append(replace(one, n_subjects=None) if is_hidden else one)
         progress("sensitivity", done + 1, len(without))
     return tuple(made)
 
@@ -161,8 +169,9 @@ def _without(
     seed: int,
 ) -> Exclusion:
     left = len(np.unique(design.subjects[~gone]))
-    if left < max(MINIMUM_LEFT, 2 * config.folds):
-        why = f"without {kind} {label} only {left} subjects are left"
+    needed = max(MINIMUM_LEFT, 2 * config.folds)
+    if left < needed:
+        why = f"without {kind} {label} fewer than {needed} subjects are left"
         return Exclusion(kind, label, left, None, None, None, why)
     rest = design.y[~gone]
     if np.ptp(rest) == 0:

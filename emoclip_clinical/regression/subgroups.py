@@ -120,7 +120,7 @@ def subgroups(
         parts = {
             level: _rows_of(cv, at == level) for level in sorted(set(of_rows), key=_level_order)
         }
-        hidden = _hidden({level: _n_subjects(part) for level, part in parts.items()})
+        hidden = hidden_levels({level: _n_subjects(part) for level, part in parts.items()})
         for level, part in parts.items():
             if level in hidden:
                 made.append(_suppressed(name, level, hidden[level]))
@@ -129,8 +129,14 @@ def subgroups(
     return tuple(made)
 
 
-def _hidden(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Return the levels that are not shown, and why."""
+def hidden_levels(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Return the levels whose number of subjects is not shown, and why.
+
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        Subjects of each level of a variable.
+    """
     hidden = {level: SMALL for level, n in sizes.items() if n < MINIMUM_CELL}
     by_size = sorted((n, place, level) for place, (level, n) in enumerate(sizes.items()))
     # Sorted by size, so that the small ones come first and are passed over.

@@ -143,7 +143,7 @@ def test_a_planted_outlier_and_each_site_are_left_out(make_design) -> None:
         design, cv=cv, sites=["a" if s < 35 else "b" for s in design.subjects], config=QUICK, seed=0
     )
     assert few[0].r is None
-    assert "only 15 subjects are left" in few[0].warning
+    assert "fewer than 20 subjects are left" in few[0].warning
 
 
 def only_age(make_design) -> tuple[Design, np.ndarray]:
@@ -189,6 +189,23 @@ def test_refits_leave_sites_out_where_the_analysis_does(make_design) -> None:
     alone = without_each(design, cv=cv, sites=two, strata=two, config=config, seed=0)
     assert all(m.r is None and m.warning for m in alone if m.kind == "site")
     assert learning_curve(design, config=config, seed=0).points == ()
+
+
+def test_the_size_of_a_small_site_does_not_follow_from_who_is_left(make_design) -> None:
+    design = make_design(n_subjects=60, n_features=4, effect=2.0)
+    sites = ["a"] * 32 + ["b"] * 15 + ["c"] * 8 + ["d"] * 5
+    made = without_each(design, cv=estimated(design), sites=sites, config=QUICK, seed=0)
+    left = {m.excluded: m.n_subjects for m in made if m.kind == "site"}
+    # Two small ones hide each other; a single one would follow from the rest and the whole.
+    assert left == {"a": 28, "b": 45, "c": None, "d": None}
+    assert all(m.r is not None for m in made)
+    sites = ["a"] * 35 + ["b"] * 17 + ["c"] * 8
+    made = without_each(design, cv=estimated(design), sites=sites, config=QUICK, seed=0)
+    assert [m.n_subjects for m in made if m.kind == "site"] == [25, None, None]
+    sites = ["a"] * 55 + ["b"] * 5
+    made = without_each(design, cv=estimated(design), sites=sites, config=QUICK, seed=0)
+    assert [m.n_subjects for m in made if m.kind == "site"] == [None, None]
+    assert made[0].warning == "without site a fewer than 20 subjects are left"
 
 
 def test_learning_curve_falls_towards_the_noise(make_design) -> None:

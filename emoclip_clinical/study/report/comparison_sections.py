@@ -206,7 +206,7 @@ def sensitivity(record: Record) -> Section:
     rows = tuple(
         (
             f"{e['kind']} {e['excluded']}",
-            int(e["n_subjects"]),
+            "not shown" if e["n_subjects"] is None else int(e["n_subjects"]),
             Number(e["r"]),
             Number(e["r_change"]),
             Number(e["mae"]),
