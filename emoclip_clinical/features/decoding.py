@@ -313,7 +313,10 @@ class VideoSampler:
             except av.error.EOFError:
                 return
             except Exception as error:
-                self._note_fault(error)
+                # PyAV raises IndexError at the first packet of a track that the file's start did
+                # not announce, such as sound that begins late; a lost picture leaves a gap.
+                if not isinstance(error, IndexError):
+                    self._note_fault(error)
                 failed_reads += 1
                 if failed_reads > _MAXIMUM_FAILED_READS:
                     self.log.ended_early = True

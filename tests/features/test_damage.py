@@ -153,7 +153,7 @@ def test_every_kind_of_damage_in_one_cohort(make, embedder, prompts, tmp_path):
     assert not set(failed) & set(segments["interview"])
 
 
-def test_what_pyav_raises_besides_its_own_errors_is_damage(
+def test_what_pyav_raises_besides_its_own_errors_stops_nothing(
     make, lively, embedder, prompts, tmp_path
 ):
     make("sub-00.mp4")
@@ -164,10 +164,10 @@ def test_what_pyav_raises_besides_its_own_errors_is_damage(
     result, interviews, segments = run(tmp_path / "in", embedder, prompts, tmp_path / "f")
     assert interviews["status"].to_dict() == {
         "sub-00": "ok",
-        "sub-01": "partial",
+        "sub-01": "ok",
         "sub-02": "partial",
     }
-    assert (result.n_failed, result.n_partial) == (0, 2)
+    assert (result.n_failed, result.n_partial) == (0, 1)
     # Ten of 150 pictures can not be shown: two of those sampled at 0, 5, 10, ...
     lost = segments[segments["interview"] == "sub-02"]
     assert (lost["n_frames"].sum(), set(lost["status"])) == (28, {"ok"})
