@@ -147,8 +147,10 @@ def read_interview(
             scored = list(reader.scored(sampler, follower))
         first = sampler
         if follower is not None and follower.read_again:
-            # The patient turned out to be someone else than the first guess.
-            with _sampler(interview, settings) as sampler:
+            # The patient turned out to be someone else than the first guess. Faces are known only
+            # as far as the first reading came.
+            known = first.log.end_seconds if first.stalled else None
+            with _sampler(interview, settings, end_seconds=known) as sampler:
                 scored = list(reader.scored(sampler, follower))
     except UnreadableVideoError as error:
         return failed_reading(interview, reason=str(error), embedder=embedder, settings=settings)
@@ -159,7 +161,6 @@ def read_interview(
             scored,
             sampler,
             None if follower is None else follower.log,
-            # Faces are known only as far as the first reading came.
             faults=_faults(first if first.stalled else sampler),
         ),
         read_again=first.stalled or sampler.stalled,
@@ -197,12 +198,15 @@ def failed_reading(
     )
 
 
-def _sampler(interview: Interview, settings: ReadingSettings) -> BackgroundSampler:
+def _sampler(
+    interview: Interview, settings: ReadingSettings, *, end_seconds: float | None = None
+) -> BackgroundSampler:
+    stops = [s for s in (interview.stop_seconds, end_seconds) if s is not None]
     sampler = VideoSampler(
         interview.path,
         sample_fps=settings.grid.sample_fps,
         start_seconds=interview.start_seconds,
-        stop_seconds=interview.stop_seconds,
+        stop_seconds=min(stops, default=None),
     )
     return BackgroundSampler(sampler, stall_seconds=settings.stall_seconds)
 
