@@ -12,12 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from emoclip_clinical.features.decoding import (
-    ReadingLog,
-    SampledFrame,
-    UnreadableVideoError,
-    VideoSampler,
-)
+from emoclip_clinical.features.decoding import ReadingLog, SampledFrame, VideoSampler
+from emoclip_clinical.features.opening import UnreadableVideoError
 
 _FRAMES_AHEAD = 8
 _LONGEST_WAIT_SECONDS = 1.0

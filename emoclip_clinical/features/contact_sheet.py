@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from emoclip_clinical.features.config import ExtractionConfig
-from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.face_scan import (
     PICTURE_PIXELS,
     PICTURES_SHOWN,
@@ -27,6 +26,7 @@ from emoclip_clinical.features.face_scan import (
 )
 from emoclip_clinical.features.face_setup import FaceSetup, face_setup, load_detector
 from emoclip_clinical.features.interviews import Interview, find_interviews
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.patient import patient_warning
 from emoclip_clinical.features.people import Person
 from emoclip_clinical.features.unforeseen import unforeseen_reason

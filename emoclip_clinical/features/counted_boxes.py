@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from emoclip_clinical.features.background import BackgroundSampler
-from emoclip_clinical.features.decoding import SampledFrame, UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.decoding import SampledFrame, VideoSampler
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.precomputed import FaceTable
 
 _LARGEST_ERROR_SECONDS = 0.1

@@ -31,14 +31,13 @@ from emoclip_clinical.features.layout import (
 from emoclip_clinical.features.patient import PatientChoice, patient_warning
 from emoclip_clinical.features.pooled_parts import Pooler
 from emoclip_clinical.features.precision import PrecisionChoice
-from emoclip_clinical.features.reading import (
-    InterviewReading,
+from emoclip_clinical.features.reading import SecondsDone, read_interview
+from emoclip_clinical.features.reading_results import InterviewReading, failed_reading
+from emoclip_clinical.features.reading_settings import (
     ReadingSettings,
-    SecondsDone,
-    failed_reading,
-    read_interview,
+    reading_settings,
+    segment_grid,
 )
-from emoclip_clinical.features.reading_settings import reading_settings, segment_grid
 from emoclip_clinical.features.same_recordings import same_recordings
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
 from emoclip_clinical.features.store import PartCard, PartStore

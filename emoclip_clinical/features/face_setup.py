@@ -14,10 +14,10 @@ from emoclip_clinical.features.centerface import CenterFace, centerface_weights
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.counted_boxes import on_the_videos_clock
 from emoclip_clinical.features.crop import crop_face
-from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.faces import Face, FaceDetector
 from emoclip_clinical.features.following import FaceFollower, FollowingLog, Likeness, Watch
 from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.patient import PatientRule, patient_rule
 from emoclip_clinical.features.precomputed import FaceTable, read_face_table
 from emoclip_clinical.features.uniface_detector import (

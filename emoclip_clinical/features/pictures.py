@@ -10,12 +10,8 @@ from typing import Any
 
 import av
 
-from emoclip_clinical.features.decoding import (
-    SampledFrame,
-    UnreadableVideoError,
-    open_video,
-    picture_track,
-)
+from emoclip_clinical.features.decoding import SampledFrame
+from emoclip_clinical.features.opening import UnreadableVideoError, open_video, picture_track
 from emoclip_clinical.features.upright import upright_rgb
 
 _LAST_STAMP = 2**62

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Generic
 
 import numpy as np
-import pyarrow as pa
 
 from emoclip_clinical.features.background import BackgroundSampler
-from emoclip_clinical.features.decoding import SampledFrame, UnreadableVideoError, VideoSampler
-from emoclip_clinical.features.face_setup import FaceSetup
+from emoclip_clinical.features.decoding import SampledFrame, VideoSampler
 from emoclip_clinical.features.following import (
     FaceFollower,
     FollowedFrame,
@@ -21,78 +19,29 @@ from emoclip_clinical.features.following import (
     whole_pictures,
 )
 from emoclip_clinical.features.interviews import Interview
-from emoclip_clinical.features.layout import (
-    InterviewSummary,
-    embeddings_schema,
-    key_columns,
-    scattered,
-    segments_schema,
-    table_of,
-    vector_column,
-)
 from emoclip_clinical.features.model_side import PictureLane, PictureTicket, ReadingModel, TicketT
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.quality import (
-    STATUSES,
     SegmentQuality,
-    recording_quality,
     segment_quality,
     sharpness_and_brightness,
 )
-from emoclip_clinical.features.quality_config import QualityConfig
-from emoclip_clinical.features.scores import PromptVectors, score_columns, score_embeddings
+from emoclip_clinical.features.reading_results import (
+    InterviewReading,
+    ScoredSegment,
+    failed_reading,
+    interview_reading,
+    interview_summary,
+)
+from emoclip_clinical.features.reading_settings import ReadingSettings
 from emoclip_clinical.features.segments import (
     FrameRecord,
-    Grid,
     Window,
     WindowCutter,
     stack_vectors,
 )
-from emoclip_clinical.records import InterviewKey
 
 _WINDOWS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class ReadingSettings:
-    """Everything that reading an interview needs; the same for all interviews.
-
-    Attributes
-    ----------
-    grid : Grid
-        Sampling and windows.
-    prompts : tuple of PromptVectors
-        Encoded classes.
-    faces : FaceSetup or None
-        None: the whole picture is encoded.
-    quality, stall_seconds
-        See `ExtractionConfig`.
-    """
-
-    grid: Grid
-    prompts: tuple[PromptVectors, ...]
-    faces: FaceSetup | None
-    quality: QualityConfig
-    stall_seconds: float
-
-
-@dataclass(frozen=True)
-class InterviewReading:
-    """What was read of one interview.
-
-    Attributes
-    ----------
-    summary : InterviewSummary
-        Its row of quality columns.
-    segments, embeddings : pyarrow.Table
-        Its rows of the two segment tables.
-    read_again : bool
-        Whether another attempt may read more: it failed, or its decoder hung.
-    """
-
-    summary: InterviewSummary
-    segments: pa.Table
-    embeddings: pa.Table
-    read_again: bool
 
 
 SecondsDone = Callable[[float, float], None]
@@ -101,13 +50,6 @@ SecondsDone = Callable[[float, float], None]
 
 def no_seconds(done: float, total: float) -> None:
     """Ignore how far an interview is."""
-
-
-@dataclass(frozen=True)
-class _Scored:
-    window: Window
-    quality: SegmentQuality
-    embedding: np.ndarray | None
 
 
 def read_interview(
@@ -154,45 +96,16 @@ def read_interview(
                 scored = list(reader.scored(sampler, follower))
     except UnreadableVideoError as error:
         return failed_reading(interview, reason=str(error), embedder=embedder, settings=settings)
-    return _result(
+    return interview_reading(
         interview.key,
         scored,
-        _summary(
+        interview_summary(
             scored,
             sampler,
             None if follower is None else follower.log,
             faults=_faults(first if first.stalled else sampler),
         ),
         read_again=first.stalled or sampler.stalled,
-        embedder=embedder,
-        settings=settings,
-    )
-
-
-def failed_reading(
-    interview: Interview, *, reason: str, embedder: ReadingModel, settings: ReadingSettings
-) -> InterviewReading:
-    """Return what is written of an interview that could not be read.
-
-    Parameters
-    ----------
-    interview : Interview
-        Which.
-    reason : str
-        Why; it names no file.
-    embedder, settings
-        See `read_interview`.
-
-    Returns
-    -------
-    InterviewReading
-        With status ``failed``, and no segments.
-    """
-    return _result(
-        interview.key,
-        [],
-        _failed(reason),
-        read_again=True,
         embedder=embedder,
         settings=settings,
     )
@@ -229,7 +142,7 @@ class _Reader(Generic[TicketT]):
 
     def scored(
         self, sampler: BackgroundSampler, follower: FaceFollower | None
-    ) -> Iterator[_Scored]:
+    ) -> Iterator[ScoredSegment]:
         """Yield every segment with its embedding, a few at a time."""
         judged: list[tuple[Window, SegmentQuality]] = []
         for window in self._windows(sampler, follower):
@@ -245,7 +158,7 @@ class _Reader(Generic[TicketT]):
                 judged = []
         yield from self._embedded(judged)
 
-    def _embedded(self, judged: list[tuple[Window, SegmentQuality]]) -> Iterator[_Scored]:
+    def _embedded(self, judged: list[tuple[Window, SegmentQuality]]) -> Iterator[ScoredSegment]:
         usable = [window for window, quality in judged if quality.status == "ok"]
         vectors: Iterator[np.ndarray] = iter(())
         if usable:
@@ -258,7 +171,7 @@ class _Reader(Generic[TicketT]):
         for window, quality in judged:
             # The frame vectors are not needed any more; only the place of the segment is.
             place = replace(window, records=())
-            yield _Scored(place, quality, next(vectors) if quality.status == "ok" else None)
+            yield ScoredSegment(place, quality, next(vectors) if quality.status == "ok" else None)
 
     def _windows(
         self, sampler: BackgroundSampler, follower: FaceFollower | None
@@ -340,102 +253,3 @@ def _record(followed: FollowedFrame, picture: np.ndarray | None) -> FrameRecord:
 
 def _faults(sampler: BackgroundSampler) -> str:
     return "" if sampler.log.complete else "; ".join(sampler.log.notes)
-
-
-def _summary(
-    scored: Sequence[_Scored],
-    sampler: BackgroundSampler,
-    faces: FollowingLog | None,
-    *,
-    faults: str,
-) -> InterviewSummary:
-    log = sampler.log
-    choice = None if faces is None else faces.choice
-    n_ok = sum(segment.quality.status == "ok" for segment in scored)
-    pictures = recording_quality([segment.quality for segment in scored])
-    status, reason = "ok", ""
-    if faults:
-        status, reason = "partial", faults
-    elif n_ok == 0:
-        statuses = [segment.quality.status for segment in scored]
-        status = max(STATUSES, key=statuses.count)
-        reason = f"none of {len(scored)} segments could be scored"
-    return InterviewSummary(
-        n_segments=len(scored),
-        n_ok=n_ok,
-        seconds=log.end_seconds - log.first_seconds,
-        face_coverage=None if faces is None else faces.n_frames_with_face / log.n_sampled,
-        n_faces=None if faces is None else faces.n_faces,
-        tracked_share=None if faces is None else faces.tracked_share,
-        n_people=None if choice is None else choice.n_people,
-        patient_rule=None if choice is None else choice.rule,
-        patient_track=None if choice is None else choice.person,
-        patient_share=None if choice is None else choice.share,
-        patient_margin=None if choice is None else choice.margin,
-        patient_confidence=None if choice is None else choice.confidence,
-        FaceRectHeight=pictures.FaceRectHeight,
-        FaceScore=pictures.FaceScore,
-        sharpness=pictures.sharpness,
-        brightness=pictures.brightness,
-        head_motion=pictures.head_motion,
-        status=status,
-        reason=reason,
-    )
-
-
-def _failed(reason: str) -> InterviewSummary:
-    return InterviewSummary(
-        n_segments=0,
-        n_ok=0,
-        seconds=None,
-        face_coverage=None,
-        n_faces=None,
-        tracked_share=None,
-        status="failed",
-        reason=reason,
-    )
-
-
-def _result(
-    key: InterviewKey,
-    scored: Sequence[_Scored],
-    summary: InterviewSummary,
-    *,
-    read_again: bool,
-    embedder: ReadingModel,
-    settings: ReadingSettings,
-) -> InterviewReading:
-    usable = np.array([segment.embedding is not None for segment in scored], dtype=bool)
-    vectors = np.zeros((0, embedder.embedding_width), dtype=np.float32)
-    if usable.any():
-        vectors = np.stack([s.embedding for s in scored if s.embedding is not None])
-    scores = score_embeddings(vectors, settings.prompts, temperature=embedder.temperature)
-    quality = {
-        field.name: [getattr(s.quality, field.name) for s in scored]
-        for field in fields(SegmentQuality)
-    }
-    columns = {name: scattered(values, rows=usable) for name, values in scores.items()}
-    return InterviewReading(
-        summary=summary,
-        segments=table_of(
-            {**_place(key, scored), **quality, **columns},
-            schema=segments_schema(score_columns(settings.prompts)),
-        ),
-        embeddings=table_of(
-            {
-                **_place(key, [s for s in scored if s.embedding is not None]),
-                "embedding": vector_column(vectors),
-            },
-            schema=embeddings_schema(embedder.embedding_width),
-        ),
-        read_again=read_again,
-    )
-
-
-def _place(key: InterviewKey, scored: Sequence[_Scored]) -> dict[str, object]:
-    return {
-        **key_columns(key, n_rows=len(scored)),
-        "segment": [s.window.index for s in scored],
-        "onset": [s.window.onset for s in scored],
-        "duration": [s.window.duration for s in scored],
-    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from emoclip_clinical.features.config import ExtractionConfig
-from emoclip_clinical.features.face_setup import face_setup, load_detector
-from emoclip_clinical.features.reading import ReadingSettings
+from emoclip_clinical.features.face_setup import FaceSetup, face_setup, load_detector
+from emoclip_clinical.features.quality_config import QualityConfig
 from emoclip_clinical.features.scores import PromptVectors
 from emoclip_clinical.features.segments import Grid
 
@@ -21,6 +22,29 @@ class ClipFacts(Protocol):
     @property
     def frames_per_clip(self) -> int:
         """Longest clip, in sampled frames."""
+
+
+@dataclass(frozen=True)
+class ReadingSettings:
+    """Everything that reading an interview needs; the same for all interviews.
+
+    Attributes
+    ----------
+    grid : Grid
+        Sampling and windows.
+    prompts : tuple of PromptVectors
+        Encoded classes.
+    faces : FaceSetup or None
+        None: the whole picture is encoded.
+    quality, stall_seconds
+        See `ExtractionConfig`.
+    """
+
+    grid: Grid
+    prompts: tuple[PromptVectors, ...]
+    faces: FaceSetup | None
+    quality: QualityConfig
+    stall_seconds: float
 
 
 def segment_grid(config: ExtractionConfig, *, model: ClipFacts) -> Grid:

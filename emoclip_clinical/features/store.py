@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from emoclip_clinical.features.layout import InterviewSummary, interviews_table
 from emoclip_clinical.features.locks import folder_lock
-from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.shards import Shard
 from emoclip_clinical.features.writing import replacing, sync_file, sync_folder, writing_to
 from emoclip_clinical.records import InputError, InterviewKey

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.records import KEY_COLUMNS, InputError
 from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.regression.estimator_files import NOTICE, load_estimator

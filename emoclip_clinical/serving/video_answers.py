@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.layout import vector_column
-from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.scores import PromptVectors, score_embeddings
 from emoclip_clinical.features.segments import Grid
 from emoclip_clinical.serving.answers import EMBEDDING

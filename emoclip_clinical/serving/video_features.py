@@ -13,7 +13,7 @@ from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.description import describe_run, describe_tables
 from emoclip_clinical.features.layout import interviews_table
 from emoclip_clinical.features.pooled_parts import Pooler
-from emoclip_clinical.features.reading import InterviewReading
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.reading_settings import segment_grid
 from emoclip_clinical.features.scores import named_vectors
 from emoclip_clinical.records import FeatureTable, InputError, InterviewKey, PromptSet

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from emoclip_clinical.features.background import BackgroundSampler
-from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.decoding import VideoSampler
+from emoclip_clinical.features.opening import UnreadableVideoError
 
 
 class Hanging(VideoSampler):

@@ -9,8 +9,8 @@ import pytest
 
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.counted_boxes import on_the_videos_clock
-from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.extract import extract
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.precomputed import read_face_table
 
 N = 60

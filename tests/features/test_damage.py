@@ -177,7 +177,8 @@ def test_what_pyav_raises_besides_its_own_errors_stops_nothing(
 
 
 def test_mutated_files_never_stop_a_run(make_video, lively, tmp_path):
-    from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+    from emoclip_clinical.features.decoding import VideoSampler
+    from emoclip_clinical.features.opening import UnreadableVideoError
 
     pictures = lively(60, seed=1)
     ends = set()

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.decoding import VideoSampler
+from emoclip_clinical.features.opening import UnreadableVideoError
 
 
 def sample(path, **settings):

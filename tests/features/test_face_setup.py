@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from emoclip_clinical.features.centerface import CenterFace, centerface_weights
 from emoclip_clinical.features.config import ExtractionConfig
-from emoclip_clinical.features.decoding import UnreadableVideoError
 from emoclip_clinical.features.face_setup import describe_faces, face_setup, load_detector
 from emoclip_clinical.features.faces import overlap
 from emoclip_clinical.features.following import FollowingLog
 from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.uniface_detector import UnifaceDetector, UnifaceIdentity
 from emoclip_clinical.features.yunet import YuNet
 from emoclip_clinical.records import InputError, InterviewKey

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from emoclip_clinical.features.decoding import UnreadableVideoError
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.pictures import PictureReader
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoclip_clinical.features.decoding import UnreadableVideoError, VideoSampler
+from emoclip_clinical.features.decoding import VideoSampler
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.serving.known_reasons import known_reason, known_status
 
 

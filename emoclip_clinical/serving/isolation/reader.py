@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from emoclip_clinical.features.config import ExtractionConfig
-from emoclip_clinical.features.reading import InterviewReading, SecondsDone, no_seconds
+from emoclip_clinical.features.reading import SecondsDone, no_seconds
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.reading_settings import segment_grid
 from emoclip_clinical.features.scores import PromptVectors
 from emoclip_clinical.features.segments import Grid

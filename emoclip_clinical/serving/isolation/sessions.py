@@ -14,7 +14,8 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from emoclip_clinical.features.layout import InterviewSummary, embeddings_schema, segments_schema
-from emoclip_clinical.features.reading import InterviewReading, SecondsDone
+from emoclip_clinical.features.reading import SecondsDone
+from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.scores import score_columns
 from emoclip_clinical.serving.isolation.limits import ProcessLimits
 from emoclip_clinical.serving.isolation.messages import Channel, Message, ProtocolError

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from emoclip_clinical.features.decoding import UnreadableVideoError
+from emoclip_clinical.features.opening import UnreadableVideoError
 from emoclip_clinical.features.pictures import PictureReader
 from emoclip_clinical.records import InputError
 from emoclip_clinical.serving.viewer.blurring import blurred_png, squares_of
