@@ -258,7 +258,7 @@ def _chosen(candidates: list[str], patterns: Sequence[str], *, file: str) -> lis
 def _average_rows(
     table: Table, values: pd.DataFrame, weight: np.ndarray, why: Callable[[pd.DataFrame], str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Average the rows of each visit that have a value, with their weights.
+    """Average each column over the rows of a visit that have a value there, with their weights.
 
     Returned beside the keys and means: for each visit the reason why it is left out, if none of
     its rows with weight has a value.
@@ -279,13 +279,37 @@ def _average_rows(
         good = rows[usable[rows]]
         visits.append((str(visit[0]), str(visit[1])))
         if good.size:
-            means.append(np.average(numbers[good], axis=0, weights=weight[good]))
+            means.append(mean_of_those_there(numbers[good], weights=weight[good]))
             reasons.append("")
         else:
             means.append(np.full(values.shape[1], np.nan))
             reasons.append(why(said.iloc[rows]))
     keys = pd.DataFrame(visits, columns=list(KEY_COLUMNS), dtype=object)
     return keys, pd.DataFrame(np.array(means), columns=list(values.columns)), reasons
+
+
+def mean_of_those_there(values: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
+    """Average each column over the rows that have a value there.
+
+    A recording of a single segment has no standard deviation; that of a visit is then the one of
+    its other recordings.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_columns)
+        NaN where a row has none.
+    weights : ndarray of shape (n_rows,)
+        Positive.
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+        NaN where no row has a value.
+    """
+    there = ~np.isnan(values)
+    total = (weights[:, None] * there).sum(axis=0)
+    summed = (np.where(there, values, 0.0) * weights[:, None]).sum(axis=0)
+    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def _why(runs: pd.DataFrame) -> str:

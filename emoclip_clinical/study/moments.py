@@ -14,6 +14,7 @@ from emoclip_clinical.features.repooling import KeptSegments, PooledFolder, open
 from emoclip_clinical.records import KEY_COLUMNS, InputError, Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.design import Design
+from emoclip_clinical.regression.feature_rows import mean_of_those_there
 from emoclip_clinical.regression.segment_influence import segment_influence
 from emoclip_clinical.study.left_out import left_out_segments
 from emoclip_clinical.study.protocol import Study
@@ -175,30 +176,38 @@ def _recording(
     return _Recording(name, segments, whole, without[:, columns])
 
 
+def _visit_without(one: _Recording, others: list[_Recording]) -> np.ndarray:
+    """Return the features of a visit without each segment of one recording.
+
+    As `mean_of_those_there` of its recordings, weighted by their usable segments; NaN where none
+    has a value any more.
+    """
+    weight = np.where(np.isnan(one.without), 0.0, one.n_ok - 1.0)
+    summed = weight * np.nan_to_num(one.without)
+    for other in others:
+        there = ~np.isnan(other.whole)
+        weight = weight + other.n_ok * there
+        summed = summed + other.n_ok * np.where(there, other.whole, 0.0)
+    return np.divide(summed, weight, out=np.full(summed.shape, np.nan), where=weight > 0)
+
+
 def _ranked(
     made: Estimate, row: int, recordings: list[_Recording], most: int
 ) -> tuple[list[tuple[object, ...]], int]:
     """Return the rows of a visit's recordings, and how many segments have no influence."""
-    total = sum(r.n_ok for r in recordings)
-    summed = np.sum([r.n_ok * r.whole for r in recordings], axis=0)
+    weights = np.array([float(r.n_ok) for r in recordings])
+    whole = mean_of_those_there(np.array([r.whole for r in recordings]), weights=weights)
     found: list[tuple[object, ...]] = []
     n_undefined = 0
     key = tuple(made.design.keys[list(KEY_COLUMNS)].iloc[row])
-    for one in recordings:
-        # A visit is the mean of its recordings, weighted by their usable segments.
-        rest = summed - one.n_ok * one.whole
-        left = total - 1
-        alone = one.n_ok == 1
-        pooled = rest if alone else rest + (one.n_ok - 1) * one.without
-        without = (
-            np.broadcast_to(pooled, one.without.shape) / left if left else np.nan + one.without
-        )
+    for place, one in enumerate(recordings):
+        others = [r for k, r in enumerate(recordings) if k != place]
         influence = segment_influence(
             made.cross_validation,
             predictors=made.predictors,
             row=row,
-            whole=summed / total,
-            without=without,
+            whole=whole,
+            without=_visit_without(one, others),
         )
         n_undefined += int(np.isnan(influence).sum())
         order = [

@@ -117,6 +117,15 @@ def test_extracted_folder(folder):
     assert list(read_features(folder, columns=["p"]).values.columns) == ["p"]
 
 
+def test_a_recording_without_a_value_leaves_those_of_the_others(folder):
+    """A run of one segment has no standard deviation."""
+    table = pd.read_parquet(folder / "interviews.parquet")
+    table.loc[0, "q"] = np.nan
+    table.to_parquet(folder / "interviews.parquet")
+    features = read_features(folder)
+    assert features.values.iloc[0].tolist() == [(1 * 1 + 3 * 5) / 4, 20]
+
+
 def test_a_folder_without_any_usable_visit_says_why(folder):
     table = pd.read_parquet(folder / "interviews.parquet")
     table[table["reason"] != ""][1:2].to_parquet(folder / "interviews.parquet")

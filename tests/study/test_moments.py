@@ -71,18 +71,25 @@ def estimate_by_hand(result: TargetResult, row: int, features: np.ndarray) -> fl
 
 
 def features_without(
-    study: Path, names: list[str], left_out: dict[str, int], columns
+    study: Path, names: list[str], left_out: dict[str, set[int]], columns
 ) -> np.ndarray:
     """Pool a visit again, the slow way."""
     folder = open_pooled_folder(study / "features")
     rows, weights = [], []
     for name in names:
-        gone = {left_out[name]} if name in left_out else set()
+        gone = left_out.get(name, set())
         segments = folder.segments(name, left_out=gone)
         pooled = folder.pool(segments.scored)
         rows.append([pooled[c] for c in columns])
         weights.append(len(segments.onset))
-    return np.average(np.array(rows, dtype=float), axis=0, weights=weights)
+    by_column = np.array(rows, dtype=float).T
+    there = ~np.isnan(by_column)
+    return np.array(
+        [
+            np.average(column[t], weights=np.array(weights)[t])
+            for column, t in zip(by_column, there, strict=True)
+        ]
+    )
 
 
 def test_influence_is_the_change_of_the_held_out_estimate(
@@ -107,7 +114,7 @@ def test_influence_is_the_change_of_the_held_out_estimate(
             changes = [
                 estimate
                 - estimate_by_hand(
-                    result, row, features_without(study, names, {name: k}, design.feature_names)
+                    result, row, features_without(study, names, {name: {k}}, design.feature_names)
                 )
                 for k in range(5)
             ]
@@ -168,6 +175,33 @@ def test_a_second_recording_without_a_usable_segment_changes_nothing(
         **{name: table[name].mask(rows, np.nan) for name in pooled}))  # fmt: skip
     made = pd.read_csv(run(folder).folder / "moments.csv")
     assert set(made["interview"]) == {key.name for key in KEYS} - {gone}
+
+
+def test_a_second_recording_of_one_segment_takes_nothing_away(study: Path, tmp_path: Path) -> None:
+    """It has no standard deviation; that of the visit is the one of the other recording."""
+    folder = Path(shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("res*")))
+    names, short = ["sub-20_run-1", "sub-20_run-2"], "sub-20_run-2"
+    marks = pd.DataFrame({"interview": short, "segment": range(1, 5), "reason": "somebody enters"})
+    marks.to_csv(folder / "exclusions.csv", index=False)
+    (folder / "protocol.yaml").write_text(
+        f"regression: {QUICK.replace(', MORE', '')}\ndata: {{exclusions: exclusions.csv}}\n"
+    )
+    (result,) = run_regress(open_study(folder))
+    design = result.estimate.design
+    row = design.keys["participant_id"].tolist().index("sub-20")
+    marked = {short: {1, 2, 3, 4}}
+    whole = features_without(folder, names, marked, design.feature_names)
+    np.testing.assert_allclose(whole, design.X[row])
+    estimate = estimate_by_hand(result, row, whole)
+    made = pd.read_csv(result.folder / "moments.csv").query("participant_id == 'sub-20'")
+    assert made["interview"].tolist() == [names[0]] * 2 + [short]
+    for moment in made.itertuples():
+        gone = {**marked}
+        gone[moment.interview] = gone.get(moment.interview, set()) | {moment.segment}
+        left = [name for name in names if len(gone.get(name, ())) < 5]
+        without = features_without(folder, left, gone, design.feature_names)
+        change = estimate - estimate_by_hand(result, row, without)
+        assert moment.influence == pytest.approx(change, rel=1e-6)
 
 
 def test_the_same_study_gives_the_same_bytes_and_a_reason_takes_their_place(
