@@ -294,7 +294,7 @@ class ExtractionRun:
             description=self._features_json(same, names),
         )
         left_out = [card.key.name for card in cards if card.settings_hash != self._settings_hash]
-        twice = same_recordings({"interview": card.key.name, **card.source} for card in same)
+        twice = same_recordings(_input_entry(card) for card in same)
         warnings = [*twice.of_two, *twice.of_one]
         if left_out:
             warnings.append(
@@ -340,7 +340,7 @@ class ExtractionRun:
                 pooled_names=names,
                 versions=[card.versions for card in cards],
             ),
-            "inputs": [{"interview": card.key.name, **card.source} for card in cards],
+            "inputs": [_input_entry(card) for card in cards],
         }
 
     def _source(self, interview: Interview) -> dict[str, object]:
@@ -349,6 +349,14 @@ class ExtractionRun:
             **describe_source(interview),
             **({} if faces is None else faces.sources(interview)),
         }
+
+
+def _input_entry(card: PartCard) -> dict[str, object]:
+    """Return what ``features.json`` says of an interview's video."""
+    entry = {"interview": card.key.name, **card.source}
+    if card.summary.patient_track is not None:
+        entry["patient_track"] = card.summary.patient_track
+    return entry
 
 
 def _changed_summary(summary: InterviewSummary) -> InterviewSummary:

@@ -181,6 +181,11 @@ def patient_warning(choice: PatientChoice, *, interview: str) -> str | None:
         if choice.n_people == 0:
             return None
         return f"{interview}: no one fits patient '{choice.rule}' ({_found(choice)}): {advice}"
+    if choice.rule in ("left", "right") and choice.n_people == 1:
+        return (
+            f"{interview}: only 1 person was found, and patient is '{choice.rule}': whether they "
+            f"are the patient, nobody has said: {advice}"
+        )
     if choice.margin is not None and choice.margin < AMBIGUOUS_MARGIN:
         return (
             f"{interview}: who the patient is is not clear: person {choice.person} leads by only "

@@ -5,6 +5,7 @@ Under two participants, one of them could be learned from and the other predicte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -30,34 +31,65 @@ class SameRecordings:
 
 
 def same_recordings(sources: Iterable[Mapping[str, object]]) -> SameRecordings:
-    """Find interviews whose file, part of it and patient are the same.
+    """Find interviews that show one person at one time, in one file or in copies of it.
 
     Parameters
     ----------
     sources : iterable of mapping
         Entries of ``inputs`` in ``features.json``: ``interview`` (its name), ``sha256``,
-        ``start_seconds``, ``stop_seconds`` and ``patient``. One file with two people in it may be
-        two interviews: then `patient` differs.
+        ``start_seconds``, ``stop_seconds``, ``patient`` (the rule) and ``patient_track`` (whom it
+        chose). One file with two people in it may be two interviews: then the rules differ, and
+        each chose another person.
 
     Returns
     -------
     SameRecordings
         Interviews whose file has no hash are left out.
     """
-    parts = ("sha256", "start_seconds", "stop_seconds", "patient")
-    names: dict[tuple[object, ...], list[str]] = {}
+    by_content: dict[object, list[Mapping[str, object]]] = {}
     for source in sources:
         if source.get("sha256"):
-            recording = tuple(source.get(part) for part in parts)
-            names.setdefault(recording, []).append(str(source["interview"]))
+            by_content.setdefault(source["sha256"], []).append(source)
     of_two, of_one = [], []
-    for group in names.values():
+    for group in by_content.values():
         for first, second in combinations(group, 2):
-            if first.split("_")[0] == second.split("_")[0]:
-                of_one.append(f"{first} and {second} are the same recording, twice")
+            if not (_overlap(first, second) and _same_person(first, second)):
+                continue
+            names = f"{first['interview']} and {second['interview']}"
+            what = "are the same" if _part(first) == _part(second) else "overlap in one"
+            if _participant(first) == _participant(second):
+                of_one.append(f"{names} {what} recording, twice")
             else:
-                of_two.append(f"{first} and {second} are the same recording of two participants")
+                of_two.append(f"{names} {what} recording of two participants")
     return SameRecordings(tuple(of_two), tuple(of_one))
+
+
+def _part(source: Mapping[str, object]) -> tuple[float, float]:
+    start, stop = source.get("start_seconds"), source.get("stop_seconds")
+    # Times on a video's clock are rarely below 0, and a start of 0 is that of the video.
+    begins = start if isinstance(start, int | float) and start > 0 else 0.0
+    return float(begins), float(stop) if isinstance(stop, int | float) else math.inf
+
+
+def _overlap(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+    (begin, end), (other_begin, other_end) = _part(first), _part(second)
+    return max(begin, other_begin) < min(end, other_end)
+
+
+def _same_person(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+    if first.get("patient") == second.get("patient"):
+        return True
+    # People are numbered anew in every part of a file.
+    track = first.get("patient_track")
+    return (
+        track is not None
+        and track == second.get("patient_track")
+        and (_part(first) == _part(second))
+    )
+
+
+def _participant(source: Mapping[str, object]) -> str:
+    return str(source["interview"]).split("_")[0]
 
 
 def same_files(interviews: Iterable[Interview], *, patient: str) -> SameRecordings:
@@ -73,7 +105,7 @@ def same_files(interviews: Iterable[Interview], *, patient: str) -> SameRecordin
     Returns
     -------
     SameRecordings
-        As of `same_recordings`.
+        As of `same_recordings`; whom a rule will choose is not known yet.
     """
     by_length: dict[int, list[Interview]] = {}
     for interview in interviews:

@@ -309,7 +309,9 @@ def mean_of_those_there(values: np.ndarray, *, weights: np.ndarray) -> np.ndarra
     there = ~np.isnan(values)
     total = (weights[:, None] * there).sum(axis=0)
     summed = (np.where(there, values, 0.0) * weights[:, None]).sum(axis=0)
-    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+    found = np.full(len(total), np.nan)
+    np.divide(summed, total, out=found, where=total > 0)
+    return found
 
 
 def _why(runs: pd.DataFrame) -> str:

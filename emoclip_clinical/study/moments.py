@@ -188,7 +188,9 @@ def _visit_without(one: _Recording, others: list[_Recording]) -> np.ndarray:
         there = ~np.isnan(other.whole)
         weight = weight + other.n_ok * there
         summed = summed + other.n_ok * np.where(there, other.whole, 0.0)
-    return np.divide(summed, weight, out=np.full(summed.shape, np.nan), where=weight > 0)
+    found = np.full(summed.shape, np.nan)
+    np.divide(summed, weight, out=found, where=weight > 0)
+    return found
 
 
 def _ranked(

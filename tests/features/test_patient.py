@@ -85,6 +85,14 @@ def test_near_ties_in_time_are_settled_by_size_and_said():
     assert "2 people" in warning
 
 
+@pytest.mark.parametrize(("rule", "told"), [("left", True), ("right", True), ("longest", False)])
+def test_the_left_one_of_one_may_be_anybody(rule, told):
+    choice = choose_patient(People((ANN,)), rule=PatientRule(rule))
+    assert (choice.person, choice.margin) == (1, 1.0)
+    warning = patient_warning(choice, interview="sub-07") or ""
+    assert ("only 1 person was found" in warning) == told
+
+
 def test_no_one_fits():
     for people, rule in ((People(()), "longest"), (EVERYONE, "track:4"), (EVERYONE, "reference")):
         choice = choose_patient(people, rule=patient_rule(rule), similarities={0: 0.1, 1: 0.2})

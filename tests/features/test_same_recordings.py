@@ -13,8 +13,9 @@ from emoclip_clinical.features.same_recordings import same_files, same_recording
 from emoclip_clinical.records import InterviewKey
 
 
-def source(interview, sha="aa", *, start=None, stop=None, patient="longest"):
+def source(interview, sha="aa", *, start=None, stop=None, patient="longest", track=None):
     return {
+        "patient_track": track,
         "interview": interview,
         "sha256": sha,
         "start_seconds": start,
@@ -31,10 +32,12 @@ def test_pairs_are_named_by_whose_they_are():
             source("sub-01_ses-2"),
             source("sub-03", "bb"),
             # Another part of the file, another person in it, or no file that could be read.
-            source("sub-04", start=5.0),
-            source("sub-05", patient="left"),
-            source("sub-06", None),
+            source("sub-04", "cc", stop=5.0),
+            source("sub-04", "cc", start=5.0),
+            source("sub-05", "dd", patient="left", track=1),
+            source("sub-06", "dd", patient="right", track=2),
             source("sub-07", None),
+            source("sub-08", None),
         ]
     )
     assert twice.of_two == (
@@ -42,6 +45,31 @@ def test_pairs_are_named_by_whose_they_are():
         "sub-02_ses-1 and sub-01_ses-2 are the same recording of two participants",
     )
     assert twice.of_one == ("sub-01_ses-1 and sub-01_ses-2 are the same recording, twice",)
+
+
+def test_parts_that_overlap_are_one_recording():
+    def two(first, second):
+        return same_recordings([source("sub-01", **first), source("sub-02", **second)]).of_two
+
+    same = ("sub-01 and sub-02 are the same recording of two participants",)
+    overlap = ("sub-01 and sub-02 overlap in one recording of two participants",)
+    assert two({}, {"start": 0.0}) == same
+    assert two({"stop": 9.9}, {"stop": 9.8}) == overlap
+    assert two({"start": 5.0}, {}) == overlap
+    assert two({"start": 5.0, "stop": 9.0}, {"start": 9.0}) == ()
+
+
+def test_two_rules_that_choose_one_person_are_one_recording():
+    left, right = {"patient": "left"}, {"patient": "right"}
+
+    def two(first, second):
+        return len(same_recordings([source("a", **first), source("b", **second)]).of_two)
+
+    assert two({**left, "track": 1}, {**right, "track": 1}) == 1
+    assert two({**left, "track": 1}, {**right, "track": 2}) == 0
+    assert two({**left, "track": 1}, right) == 0
+    # In another part the same number may be somebody else.
+    assert two({**left, "track": 1}, {**right, "track": 1, "stop": 60.0}) == 0
 
 
 def test_files_are_compared_by_what_they_hold(tmp_path):
