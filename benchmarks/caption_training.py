@@ -130,7 +130,7 @@ def write_ensemble(source: Path, folder: Path) -> None:
 
     from safetensors.torch import load_file, save_file
 
-    from emoclip_clinical.core.checkpoint import file_sha256
+    from emoclip_clinical.file_hashes import file_sha256
 
     folder.mkdir()
     tensors = load_file(source / "model.safetensors")

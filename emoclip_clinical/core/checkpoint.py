@@ -20,6 +20,7 @@ from emoclip_clinical.core.config import ModelConfig
 from emoclip_clinical.core.model import BuiltModel, build_model
 from emoclip_clinical.core.preprocessing import Preprocessing
 from emoclip_clinical.core.tokenizer import TOKENIZER_FOLDER
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import InputError
 
 FORMAT = 1
@@ -206,9 +207,3 @@ def load_strictly(
     if faults:
         raise InputError(sorted(faults))
     module.load_state_dict(dict(tensors), strict=True, assign=assign)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

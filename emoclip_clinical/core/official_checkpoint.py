@@ -15,7 +15,6 @@ from torch import Tensor
 
 from emoclip_clinical.core.checkpoint import (
     WEIGHTS_FILE,
-    file_sha256,
     load_strictly,
     save_checkpoint,
 )
@@ -31,6 +30,7 @@ from emoclip_clinical.core.official_layout import (
     tower_geometry,
     translate,
 )
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import InputError
 
 OPENAI = "openai"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from emoclip_clinical.core.checkpoint import file_sha256, read_card, save_checkpoint
+from emoclip_clinical.core.checkpoint import read_card, save_checkpoint
 from emoclip_clinical.core.clip_reading import Sampling
 from emoclip_clinical.core.clips import Clip
 from emoclip_clinical.core.config import ModelConfig
@@ -29,6 +29,7 @@ from emoclip_clinical.core.training_selection import TEST_DATA_WARNING, Selected
 from emoclip_clinical.core.training_sides import TrainingClips, TrainingSides, judged_labels
 from emoclip_clinical.core.training_state import TrainingState
 from emoclip_clinical.core.training_texts import caption_clips
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.people import hash_people
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress
 

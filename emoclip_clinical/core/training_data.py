@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from emoclip_clinical.core.checkpoint import file_sha256
 from emoclip_clinical.core.clip_reading import Sampling, read_frames
 from emoclip_clinical.core.clips import Clip, frame_files
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import InputError, Progress, no_progress
 
 Item = TypeVar("Item")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -14,6 +13,7 @@ from emoclip_clinical.features.face_setup import describe_faces
 from emoclip_clinical.features.interviews import Interview
 from emoclip_clinical.features.prompt_sets import prompt_set_content, prompt_set_hash
 from emoclip_clinical.features.segments import Grid
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import PromptSet
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ def describe_tables(
     }
 
 
-def describe_source(interview: Interview) -> Mapping[str, object]:
+def describe_source(interview: Interview, *, hashes: FileHashes) -> Mapping[str, object]:
     """Return size and hash of an interview's file, and the part of it that is read."""
     try:
-        n_bytes, content_hash = interview.path.stat().st_size, _file_hash(interview.path)
+        n_bytes, content_hash = interview.path.stat().st_size, hashes.file(interview.path)
     except OSError:
         # Reading it will fail too, with a reason for the user.
         n_bytes, content_hash = None, None
@@ -132,11 +132,6 @@ def file_state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package_versions() -> dict[str, str]:

@@ -69,6 +69,7 @@ def extract(
     output: Path,
     overwrite: bool = False,
     scale: ScaleOut = THIS_PROCESS,
+    hash_memory: Path | None = None,
     progress: Progress = no_progress,
 ) -> ExtractionResult:
     """Turn interviews into segment scores, embeddings and pooled features.
@@ -89,6 +90,9 @@ def extract(
         Whether interviews that are finished are made again.
     scale : ScaleOut
         How the work is shared; results do not depend on it.
+    hash_memory : Path, optional
+        Where hashes of videos are remembered, so that those that stay as they are need not be read
+        again to know it; see `FileHashes`.
     progress : Progress
         Called as ``progress("extract", done, total)`` after each interview, and, from any thread,
         as ``progress("<interview> (seconds)", done, total)`` within long ones.
@@ -114,6 +118,7 @@ def extract(
         precision=choose_precision(
             embedder, interviews, wanted=config.precision, stall_seconds=config.stall_seconds
         ),
+        hash_memory=hash_memory,
     )
     mine = interviews if scale.shard is None else scale.shard.of(interviews)
     workers = scale.workers or embedder.videos_at_once * (1 + len(scale.devices))
@@ -138,6 +143,7 @@ def extract(
             warnings += (o.warning for o in done if o.warning)
             if scale.shard is None:
                 warnings += run.merge(interviews)
+            run.hashes.save()
     return ExtractionResult(folder=output, interviews=tuple(done), warnings=tuple(warnings))
 
 

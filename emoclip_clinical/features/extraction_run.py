@@ -40,8 +40,9 @@ from emoclip_clinical.features.reading_settings import (
 )
 from emoclip_clinical.features.same_recordings import same_recordings
 from emoclip_clinical.features.scores import encode_prompt_sets, score_columns
-from emoclip_clinical.features.store import PartCard, PartStore
+from emoclip_clinical.features.store import PART_TABLES, PartCard, PartStore
 from emoclip_clinical.features.unforeseen import unforeseen_reason
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError, InterviewKey, Progress, PromptSet
 
 if TYPE_CHECKING:
@@ -92,12 +93,15 @@ class RunSetup:
         The features folder.
     precision : PrecisionChoice
         What the image tower computes with.
+    hash_memory : Path or None
+        See `FileHashes`.
     """
 
     config: ExtractionConfig
     prompt_sets: tuple[PromptSet, ...]
     folder: Path
     precision: PrecisionChoice
+    hash_memory: Path | None = None
 
 
 @contextmanager
@@ -158,6 +162,7 @@ class ExtractionRun:
     def __init__(self, setup: RunSetup, *, embedder: Embedder, encoder: FrameEncoder) -> None:
         config = setup.config
         self.store = PartStore(setup.folder)
+        self.hashes = FileHashes(setup.hash_memory)
         self._setup = setup
         self._embedder = embedder
         self._encoder = encoder
@@ -290,7 +295,7 @@ class ExtractionRun:
             segments_schema=segments_schema(score_columns(self._settings.prompts)),
             embeddings_schema=embeddings_schema(self._embedder.embedding_width),
             pooled_names=names,
-            pooled=[self._pooler.pool_part(self.store.parts / card.key.name) for card in same],
+            pooled=[self._pooled(card) for card in same],
             description=self._features_json(same, names),
         )
         left_out = [card.key.name for card in cards if card.settings_hash != self._settings_hash]
@@ -302,6 +307,10 @@ class ExtractionRun:
                 f"(extract them again): {', '.join(left_out)}"
             )
         return [*warnings, *self._earlier(same, interviews), *_mixed_versions(same)]
+
+    def _pooled(self, card: PartCard) -> dict[str, float | None]:
+        tables = (self.store.table(card.key, name) for name in PART_TABLES)
+        return self._pooler.pool(*tables)
 
     def _earlier(self, cards: Sequence[PartCard], interviews: Sequence[Interview]) -> list[str]:
         """Name the interviews of the tables that this run was not asked for."""
@@ -346,7 +355,7 @@ class ExtractionRun:
     def _source(self, interview: Interview) -> dict[str, object]:
         faces = self._settings.faces
         return {
-            **describe_source(interview),
+            **describe_source(interview, hashes=self.hashes),
             **({} if faces is None else faces.sources(interview)),
         }
 

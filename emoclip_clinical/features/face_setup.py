@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from emoclip_clinical.features.uniface_detector import (
 )
 from emoclip_clinical.features.yunet import YuNet
 from emoclip_clinical.features.yunet_weights import YUNET_SHA256, fetched_yunet, weights_cache
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import InputError
 
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -167,10 +167,10 @@ class FaceSetup:
         rule = self.rule_of(interview)
         found: dict[str, object] = {"patient": rule.text}
         if self.boxes_folder is not None:
-            found["boxes_sha256"] = _hash(self._boxes(interview))
+            found["boxes_sha256"] = file_sha256(self._boxes(interview))
         if rule.name == "reference":
             picture = self._picture(interview)
-            found["reference_sha256"] = None if picture is None else _hash(picture)
+            found["reference_sha256"] = None if picture is None else file_sha256(picture)
         return found
 
     def _boxes(self, interview: Interview) -> Path:
@@ -317,13 +317,8 @@ def describe_faces(config: ExtractionConfig) -> dict[str, object]:
         return {**described, "detector_sha256": uniface_detector_sha256()}
     if config.detector == "yunet":
         given = config.yunet_weights
-        described["detector_sha256"] = YUNET_SHA256 if given is None else _hash(Path(given))
+        described["detector_sha256"] = YUNET_SHA256 if given is None else file_sha256(Path(given))
     else:
-        described["detector_sha256"] = _hash(centerface_weights())
+        described["detector_sha256"] = file_sha256(centerface_weights())
     described["detection_side_pixels"] = config.detection_side_pixels
     return described
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emoclip_clinical.features.pooling import ScoredSegments, pool_segments, pooled_names
 from emoclip_clinical.features.pooling_config import PoolingStatistic, PoolingWeights
@@ -60,13 +58,6 @@ class Pooler:
             prompt_vectors=self.prompt_vectors,
             pooling=self.pooling,
             weights=self.weights,
-        )
-
-    def pool_part(self, folder: Path) -> dict[str, float | None]:
-        """Pool one interview from ``segments.parquet`` and ``embeddings.parquet`` of its part."""
-        return self.pool(
-            pq.read_table(folder / "segments.parquet"),
-            pq.read_table(folder / "embeddings.parquet"),
         )
 
 

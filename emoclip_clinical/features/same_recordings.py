@@ -12,6 +12,7 @@ from itertools import combinations
 
 from emoclip_clinical.features.description import describe_source
 from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.file_hashes import FileHashes
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,10 @@ def same_files(interviews: Iterable[Interview], *, patient: str) -> SameRecordin
             by_length.setdefault(interview.path.stat().st_size, []).append(interview)
         except OSError:
             continue
+    hashes = FileHashes()
     return same_recordings(
         {
-            **describe_source(interview),
+            **describe_source(interview, hashes=hashes),
             "interview": interview.key.name,
             "patient": interview.patient or patient,
         }

@@ -23,10 +23,12 @@ from emoclip_clinical.features.locks import folder_lock
 from emoclip_clinical.features.reading_results import InterviewReading
 from emoclip_clinical.features.shards import Shard
 from emoclip_clinical.features.writing import replacing, sync_file, sync_folder, writing_to
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import InputError, InterviewKey
 
 _UNFINISHED = ".unfinished-"
 _OLD = "old-"
+PART_TABLES = ("segments.parquet", "embeddings.parquet")
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,13 @@ class PartStore:
     def read_card(self, key: InterviewKey) -> PartCard | None:
         """Return the card of a finished part; None where there is none that can be read."""
         folder = self.parts / key.name
-        tables = (folder / "segments.parquet", folder / "embeddings.parquet")
-        if not all(table.is_file() for table in tables):
+        if not all((folder / name).is_file() for name in PART_TABLES):
             return None
         try:
             raw = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+            # Parts of before held no hashes.
+            if raw.get("tables", hashes := _hashes(folder)) != hashes:
+                return None
             return PartCard(
                 key=InterviewKey(**raw["key"]),
                 settings_hash=raw["settings_hash"],
@@ -124,8 +128,8 @@ class PartStore:
                 read_again=bool(raw["read_again"]),
                 versions=dict(raw.get("versions", {})),
             )
-        except (OSError, ValueError, KeyError, TypeError):
-            # A part that was changed by hand is made again, as if it were not there.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # A part that was changed or damaged is made again, as if it were not there.
             return None
 
     def cards(self) -> tuple[PartCard, ...]:
@@ -133,6 +137,20 @@ class PartStore:
         names = [entry.name for entry in self.parts.iterdir() if entry.is_dir()]
         found = [self._card_of(name) for name in names if not name.startswith(".")]
         return tuple(sorted((card for card in found if card), key=lambda card: card.key))
+
+    def table(self, key: InterviewKey, name: str, *, schema: pa.Schema | None = None) -> pa.Table:
+        """Return one of the two tables of a finished part.
+
+        Raises
+        ------
+        InputError
+            If it is damaged, which is known beforehand of parts that hold the tables' hashes.
+        """
+        try:
+            return pq.read_table(self.parts / key.name / name, schema=schema)
+        except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
+            fault = f"{key.name}: what was extracted of it is damaged ({name} in parts/)"
+            raise InputError(f"{fault}; extract it again with --overwrite") from error
 
     def write(self, card: PartCard, reading: InterviewReading) -> None:
         """Write one part so that it is there whole, or not at all, after any interruption.
@@ -149,7 +167,8 @@ class PartStore:
                 unfinished.mkdir()
                 _write_table(reading.segments, unfinished / "segments.parquet")
                 _write_table(reading.embeddings, unfinished / "embeddings.parquet")
-                _write_text(_json(asdict(card)), unfinished / "part.json")
+                content = {**asdict(card), "tables": _hashes(unfinished)}
+                _write_text(_json(content), unfinished / "part.json")
                 sync_folder(unfinished)
             except OSError:
                 # A full disk has its room again.
@@ -208,7 +227,7 @@ class PartStore:
         with pq.ParquetWriter(target, schema, compression="zstd") as writer:
             for card in cards:
                 # One part at a time keeps memory flat over a cohort.
-                writer.write_table(pq.read_table(self.parts / card.key.name / name, schema=schema))
+                writer.write_table(self.table(card.key, name, schema=schema))
 
     def _card_of(self, name: str) -> PartCard | None:
         pieces = dict(piece.split("-", 1) for piece in name.split("_") if "-" in piece)
@@ -220,6 +239,10 @@ class PartStore:
             run=int(pieces["run"]) if pieces.get("run", "").isdecimal() else 0,
         )
         return self.read_card(key) if key.name == name else None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in PART_TABLES}
 
 
 def _json(content: Mapping[str, object]) -> str:

@@ -84,5 +84,6 @@ def run_extract(
             load=load,
             devices=further_devices() if device == "auto" else (),
         ),
+        hash_memory=study.hash_memory,
         progress=progress,
     )

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError
-from emoclip_clinical.study.file_hashes import FileHashes
+from emoclip_clinical.study.provenance import tree_sha256
 
 MOST_REASONS = 6
 Verdict = Literal["run", "perhaps", "skip"]
@@ -149,7 +150,7 @@ class StepRecords:
 
     def outputs(self, step: Step) -> dict[str, str | None]:
         """Return the hash of each output as it is now."""
-        return {role: self._hashes.tree(path) for role, path in step.outputs.items()}
+        return {role: tree_sha256(path, self._hashes) for role, path in step.outputs.items()}
 
 
 def chosen_steps(

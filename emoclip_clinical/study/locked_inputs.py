@@ -15,6 +15,7 @@ from emoclip_clinical.features.prompt_sets import (
     prompt_set_hash,
     shipped_prompt_sets,
 )
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError, InterviewKey, Progress, no_progress
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.protocol import Study
@@ -158,8 +159,11 @@ def _interviews(study: Study, progress: Progress) -> Recordings | None:
         return None
     found = find_interviews([path])
     hashed: dict[str, Mapping[str, object]] = {}
+    hashes = FileHashes()
     for done, interview in enumerate(found, start=1):
-        source = {k: v for k, v in describe_source(interview).items() if k != "bytes"}
+        source = {
+            k: v for k, v in describe_source(interview, hashes=hashes).items() if k != "bytes"
+        }
         hashed[interview.key.name] = {**source, "patient": interview.patient}
         progress("hash interviews", done, len(found))
     return hashed

@@ -91,6 +91,9 @@ class Protocol(BaseModel):
     )
 
 
+CACHES = ".emoclip"
+
+
 @dataclass(frozen=True)
 class Study:
     """A study's folder and its settings.
@@ -117,6 +120,16 @@ class Study:
     def lock_file(self) -> Path:
         """Where `protocol freeze` writes the lock of this protocol."""
         return self.folder / f"{self.variant or 'protocol'}.lock"
+
+    @property
+    def caches(self) -> Path:
+        """The folder of what may be deleted at any time and is then made again."""
+        return self.folder / CACHES
+
+    @property
+    def hash_memory(self) -> Path:
+        """Where hashes of files are remembered, see `FileHashes`."""
+        return self.caches / "hashes.json"
 
     @property
     def models(self) -> Path:

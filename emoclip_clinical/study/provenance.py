@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from emoclip_clinical.file_hashes import FileHashes, file_sha256
 from emoclip_clinical.study.protocol import Protocol
 
 PACKAGES = (
@@ -85,17 +86,18 @@ def json_sha256(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tree_sha256(path: Path) -> str | None:
+def tree_sha256(path: Path, hashes: FileHashes | None = None) -> str | None:
     """Return the SHA-256 of a file, or of the names and bytes of all files in a folder.
 
-    None where there is nothing at `path`.
+    None where there is nothing at `path`. Without `hashes` every file is read.
     """
+    of_file = file_sha256 if hashes is None else hashes.file
     if path.is_file():
-        return _file_sha256(path)
+        return of_file(path)
     if not path.is_dir():
         return None
     files = sorted(p for p in path.rglob("*") if p.is_file())
-    return json_sha256([[p.relative_to(path).as_posix(), _file_sha256(p)] for p in files])
+    return json_sha256([[p.relative_to(path).as_posix(), of_file(p)] for p in files])
 
 
 def git_commit(folder: Path) -> str | None:
@@ -107,11 +109,6 @@ def git_commit(folder: Path) -> str | None:
         [git, "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return found.stdout.strip() if found.returncode == 0 else None
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(package: str) -> str | None:

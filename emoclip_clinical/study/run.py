@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError, Progress, no_progress
-from emoclip_clinical.study.file_hashes import FileHashes
 from emoclip_clinical.study.graph import (
     Decision,
     StepEnd,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from emoclip_clinical.features.extract import ExtractionResult
     from emoclip_clinical.study.evaluate import Evaluated
     from emoclip_clinical.study.regress import TargetResult
-
-CACHES = ".emoclip"
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ def run_study(
 
         def heard(what: StepEnd | Decision) -> None:
             lines.note(what)
-            if isinstance(what, StepEnd):
-                setting.hashes.save()
+            # Before a step too, which may ask for the same hashes.
+            setting.hashes.save()
             listen(what)
 
         ends = run_steps(steps, records=_records(setting), forced=first or only, listen=heard)
@@ -162,10 +160,10 @@ def needed_files(
 
 
 def _hashes(study: Study) -> FileHashes:
-    return FileHashes(study.folder / CACHES / "hashes.json")
+    return FileHashes(study.hash_memory)
 
 
 def _records(setting: Setting) -> StepRecords:
     study = setting.study
     # Two protocols of one folder have steps of their own.
-    return StepRecords(study.folder / CACHES / "steps" / study.variant, hashes=setting.hashes)
+    return StepRecords(study.caches / "steps" / study.variant, hashes=setting.hashes)

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.graph import Decision, StepEnd
+from emoclip_clinical.study.protocol import CACHES
 from emoclip_clinical.study.provenance import Clock, utc_now
 
 
@@ -68,7 +69,7 @@ class RunLog:
 
 def default_log(study: Path, *, now: Clock = utc_now) -> Path:
     """Return where the log of a run that begins now lies."""
-    return study / ".emoclip" / "logs" / f"run-{now().strftime('%Y%m%dT%H%M%S%fZ')}.log"
+    return study / CACHES / "logs" / f"run-{now().strftime('%Y%m%dT%H%M%S%fZ')}.log"
 
 
 def _kind(error: Exception | None) -> str:

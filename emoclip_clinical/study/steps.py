@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import emoclip_clinical
 from emoclip_clinical.core.training_config import WITHOUT_INFLUENCE
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError, Progress, no_progress
 from emoclip_clinical.study.clip_sources import load_study_clips
 from emoclip_clinical.study.extract import run_extract
-from emoclip_clinical.study.file_hashes import FileHashes
 from emoclip_clinical.study.graph import Basis, Step, flat
 from emoclip_clinical.study.protocol import Study
-from emoclip_clinical.study.provenance import Clock, json_sha256, utc_now
+from emoclip_clinical.study.provenance import Clock, json_sha256, tree_sha256, utc_now
 from emoclip_clinical.study.train import (
     asks_training,
     is_trained_as_asked,
@@ -169,7 +169,7 @@ def _train(setting: Setting) -> Step:
 
     def vouches() -> bool:
         found = _json(folder / MODEL_FILES[0])
-        whole = found.get("weights_sha256") == setting.hashes.tree(folder / MODEL_FILES[1])
+        whole = found.get("weights_sha256") == tree_sha256(folder / MODEL_FILES[1], setting.hashes)
         return whole and found.get("made_by") == _code() and is_trained_as_asked(study)
 
     return Step("train", (), basis, _files(folder, MODEL_FILES), vouches, run)
@@ -240,7 +240,7 @@ def _extract(setting: Setting) -> Step:
         for name in ("yunet_weights", "reference_folder", "boxes_folder"):
             path = settings.pop(name)
             if path is not None:
-                inputs[name.replace("_", " ")] = setting.hashes.tree(study.path(path))
+                inputs[name.replace("_", " ")] = tree_sha256(study.path(path), setting.hashes)
         return _basis(study, inputs, extraction=settings)
 
     # Extraction knows its finished interviews by itself, so that running it again costs little.
@@ -319,7 +319,7 @@ def _report(setting: Setting) -> Step:
 
     def basis() -> Basis:
         inputs = {
-            f"{file} of {name}": setting.hashes.tree(folder / file)
+            f"{file} of {name}": tree_sha256(folder / file, setting.hashes)
             for name, folder in folders.items()
             for file in TARGET_FILES
         }
@@ -368,7 +368,15 @@ def _made_by_this(origin: Mapping[str, object]) -> bool:
 
 def _clips_sha256(clips: Sequence[Clip], hashes: FileHashes) -> str:
     rows = [
-        [c.caption, c.label, c.group, c.split, c.folder_fps, hashes.tree(c.path)] for c in clips
+        [
+            c.caption,
+            c.label,
+            c.group,
+            c.split,
+            c.folder_fps,
+            tree_sha256(c.path, hashes),
+        ]
+        for c in clips
     ]
     return json_sha256(rows)
 
@@ -393,7 +401,7 @@ def _interviews(study: Study, hashes: FileHashes) -> dict[str, str | None]:
     found = find_interviews([study.path(study.protocol.data.interviews)])
     return {
         f"interview {i.key.name}": json_sha256(
-            [hashes.tree(i.path), i.start_seconds, i.stop_seconds, i.patient]
+            [tree_sha256(i.path, hashes), i.start_seconds, i.stop_seconds, i.patient]
         )
         for i in found
     }

@@ -89,12 +89,12 @@ def train_model(
         model=model,
         training=training,
         folder=folder,
-        state_folder=study.folder / ".emoclip" / "training" / model.name,
+        state_folder=study.caches / "training" / model.name,
         seed=study.protocol.seed,
         device=device,
         resume=resume,
         prompts=prompts,
-        cache_folder=study.folder / ".emoclip" / "frames",
+        cache_folder=study.caches / "frames",
         progress=progress,
     )
     write_model_documents(folder)

@@ -20,7 +20,6 @@ from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import Clock, utc_now
 from emoclip_clinical.study.report import write_index
 from emoclip_clinical.study.withdrawal_plan import (
-    CACHES,
     DISCARDED,
     RECORDINGS,
     Learners,
@@ -137,7 +136,7 @@ def withdraw(
     for path in planned.traces.pictures:
         path.unlink(missing_ok=True)
     _clean_features(study.path(study.protocol.data.features), person)
-    shutil.rmtree(study.folder / CACHES, ignore_errors=True)
+    shutil.rmtree(study.caches, ignore_errors=True)
     write_index(study.path(study.protocol.data.results))
     if sources:
         _clean_sources(study.folder, planned.traces.sources, person)

@@ -23,10 +23,10 @@ from emoclip_clinical.study.mentions import (
     paths_in_rows,
 )
 from emoclip_clinical.study.predict import PREDICTIONS
-from emoclip_clinical.study.protocol import Study
+from emoclip_clinical.study.protocol import CACHES, Study
 from emoclip_clinical.study.withdrawal_record import WITHDRAWALS_FILE
 
-CACHES, FACES, DISCARDED = ".emoclip", "faces", ".withdrawn-"
+FACES, DISCARDED = "faces", ".withdrawn-"
 EXCLUSIONS, RECORDINGS = "exclusions.csv", "recordings"
 
 

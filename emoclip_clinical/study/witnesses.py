@@ -11,10 +11,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from emoclip_clinical.study.history_chain import History, HistoryMark
+from emoclip_clinical.study.protocol import CACHES
 
 _RESULT = "provenance.json"
-_NOTE = Path(".emoclip", "history.json")
-_NOT_SEARCHED = {".emoclip", "features", "interviews", "clips", "models"}
+_NOTE = Path(CACHES, "history.json")
+_NOT_SEARCHED = {CACHES, "features", "interviews", "clips", "models"}
 
 
 def lost_marks(study: Path, history: History) -> tuple[str, ...]:

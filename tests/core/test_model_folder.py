@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emoclip_clinical import Embedder, InputError, load_model
-from emoclip_clinical.core.checkpoint import file_sha256
 from emoclip_clinical.core.config import ModelConfig, TowerConfig
 from emoclip_clinical.core.model import build_model, resolve_device
 from emoclip_clinical.core.training import train
 from emoclip_clinical.core.training_config import TrainingConfig
+from emoclip_clinical.file_hashes import file_sha256
 from emoclip_clinical.records import PromptSet
 
 

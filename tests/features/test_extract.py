@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emoclip_clinical import file_hashes
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.decoding import VideoSampler
 from emoclip_clinical.features.extract import extract
@@ -215,6 +216,54 @@ def test_versions_are_those_that_each_interview_was_made_with(
     )
     assert run(videos, embedder, prompts, tmp_path / "f", overwrite=True).warnings == ()
     assert versions() == {**before, "av": "99.0"}
+
+
+@pytest.mark.parametrize("table", ["segments.parquet", "embeddings.parquet"])
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped", "gone"])
+def test_a_damaged_part_is_made_again(videos, embedder, prompts, tmp_path, table, damage):
+    run(videos, embedder, prompts, tmp_path / "f")
+    before = bytes_of(tmp_path / "f")
+    path = tmp_path / "f" / "parts" / "sub-03" / table
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    path.write_bytes({"empty": b"", "half": content[:middle], "flipped": flipped}.get(damage, b""))
+    if damage == "gone":
+        path.unlink()
+    assert run(videos, embedder, prompts, tmp_path / "f").n_kept == 2
+    assert bytes_of(tmp_path / "f") == before
+
+
+def test_a_damaged_part_without_hashes_is_named(videos, embedder, prompts, tmp_path):
+    """Parts of an earlier version hold none."""
+    run(videos, embedder, prompts, tmp_path / "f")
+    part = tmp_path / "f" / "parts" / "sub-03"
+    card = json.loads((part / "part.json").read_text())
+    del card["tables"]
+    (part / "part.json").write_text(json.dumps(card))
+    assert run(videos, embedder, prompts, tmp_path / "f").n_kept == 3
+    (part / "segments.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match="sub-03: what was extracted of it is damaged"):
+        run(videos, embedder, prompts, tmp_path / "f")
+
+
+def test_videos_that_stay_as_they_are_are_not_read_to_know_it(
+    videos, embedder, prompts, tmp_path, monkeypatch
+):
+    read = []
+    monkeypatch.setattr(file_hashes, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(file_hashes, "file_sha256", lambda p: read.append(p.name) or "ab" * 32)
+    memory = tmp_path / ".emoclip" / "hashes.json"
+    run(videos, embedder, prompts, tmp_path / "f", hash_memory=memory)
+    assert sorted(read) == ["sub-01.mp4", "sub-02_ses-1.mp4", "sub-03.mp4"]
+    assert run(videos, embedder, prompts, tmp_path / "f", hash_memory=memory).n_kept == 3
+    assert len(read) == 3
+    os.utime(videos / "sub-03.mp4")
+    run(videos, embedder, prompts, tmp_path / "f", hash_memory=memory)
+    assert read[3:] == ["sub-03.mp4"]
+    run(videos, embedder, prompts, tmp_path / "f")
+    assert len(read) == 4 + 3
+    assert "sub-" not in memory.read_text()
 
 
 @pytest.mark.parametrize("content", ["another", "the same"])

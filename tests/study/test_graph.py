@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from emoclip_clinical.file_hashes import FileHashes
 from emoclip_clinical.records import InputError
-from emoclip_clinical.study.file_hashes import FileHashes
 from emoclip_clinical.study.graph import (
     Basis,
     Decision,
@@ -215,5 +215,6 @@ class TestFileHashes:
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "x").write_text("1")
         hashes = FileHashes(tmp_path / "h.json")
-        assert hashes.tree(tmp_path / "folder") == tree_sha256(tmp_path / "folder")
-        assert hashes.tree(tmp_path / "nothing") is None
+        folder, nothing = tmp_path / "folder", tmp_path / "nothing"
+        assert tree_sha256(folder, hashes) == tree_sha256(folder)
+        assert tree_sha256(nothing, hashes) is None

@@ -1,4 +1,4 @@
-"""Hashes of files that are remembered, so that large videos are not read at every run.
+"""Hashes of files, remembered so that large videos are not read at every run.
 
 What is remembered goes by the file's number on the disk, its size and its times, never by its
 name: the memory names nobody, and may be deleted at any time.
@@ -11,29 +11,38 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-
-from emoclip_clinical.study.provenance import json_sha256
 
 SETTLED_SECONDS = 2.0
 """A file that changed less than this ago may change again without its times showing it."""
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class FileHashes:
-    """SHA-256 of files and folders, each file read once while it stays as it is.
+    """SHA-256 of files, each read once while it stays as it is.
+
+    Threads may ask at the same time.
 
     Parameters
     ----------
-    memory : Path
-        A JSON file; made when something is saved.
+    memory : Path, optional
+        A JSON file; made when something is saved. None remembers nothing beyond this process.
     wall_seconds : callable
         The clock that files are stamped with, seconds since 1970.
     """
 
-    def __init__(self, memory: Path, *, wall_seconds: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, memory: Path | None = None, *, wall_seconds: Callable[[], float] = time.time
+    ) -> None:
         self._memory = memory
         self._wall_seconds = wall_seconds
-        self._known = _read(memory)
+        self._known = {} if memory is None else _read(memory)
         self._used: dict[str, str] = {}
         self.n_read = 0
 
@@ -44,30 +53,26 @@ class FileHashes:
         key = "-".join(map(str, fields))
         sha256 = self._used.get(key) or self._known.get(key)
         if sha256 is None:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = file_sha256(path)
             self.n_read += 1
         changed_seconds = max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
         if self._wall_seconds() - changed_seconds > SETTLED_SECONDS:
             self._used[key] = sha256
         return sha256
 
-    def tree(self, path: Path) -> str | None:
-        """Return what `tree_sha256` returns: of a file, of a folder, or None for nothing."""
-        if path.is_file():
-            return self.file(path)
-        if not path.is_dir():
-            return None
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        return json_sha256([[p.relative_to(path).as_posix(), self.file(p)] for p in files])
-
     def save(self) -> None:
         """Keep what was asked for; what nobody asked for is kept too while it is not too much."""
-        kept = {**self._known, **self._used} if len(self._known) < 100_000 else self._used
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        part = self._memory.with_name(f"{self._memory.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(kept), encoding="utf-8")
-        part.replace(self._memory)
+        if self._memory is None:
+            return
+        # Other processes may have saved theirs since.
+        known = {**self._known, **_read(self._memory)}
+        kept = {**known, **self._used} if len(known) < 100_000 else self._used
+        # Where nothing can be written, files are read again.
+        with suppress(OSError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            part = self._memory.with_name(f"{self._memory.name}.{os.getpid()}.part")
+            part.write_text(json.dumps(kept), encoding="utf-8")
+            part.replace(self._memory)
 
 
 def _read(path: Path) -> dict[str, str]:
