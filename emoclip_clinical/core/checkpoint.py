@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from emoclip_clinical.core.config import ModelConfig
+from emoclip_clinical.core.finite import not_finite
 from emoclip_clinical.core.model import BuiltModel, build_model
 from emoclip_clinical.core.preprocessing import Preprocessing
 from emoclip_clinical.core.tokenizer import TOKENIZER_FOLDER
@@ -190,7 +191,8 @@ def load_strictly(
     Raises
     ------
     InputError
-        Listing every tensor that is missing, unexpected, misshapen or of another kind, sorted.
+        Listing every tensor that is missing, unexpected, misshapen, of another kind or not finite,
+        sorted.
     """
     wanted = module.state_dict()
     faults = [f"{source}: tensor {name} is missing" for name in wanted.keys() - tensors.keys()]
@@ -204,6 +206,7 @@ def load_strictly(
             )
         elif here.dtype != came.dtype:
             faults.append(f"{source}: tensor {name} must be of {here.dtype}, got {came.dtype}")
+    faults += [f"{source}: {fault}" for fault in not_finite(tensors)]
     if faults:
         raise InputError(sorted(faults))
     module.load_state_dict(dict(tensors), strict=True, assign=assign)

@@ -19,6 +19,7 @@ from emoclip_clinical.core.checkpoint import (
     save_checkpoint,
 )
 from emoclip_clinical.core.config import FAITHFUL_TEMPORAL, ModelConfig
+from emoclip_clinical.core.finite import not_finite
 from emoclip_clinical.core.hub import fetch_weights
 from emoclip_clinical.core.model import LARGEST_LOG_SCALE, build_model
 from emoclip_clinical.core.official_layout import (
@@ -175,12 +176,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 def _float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     numbers = {name: value.float().contiguous() for name, value in state.items()}
-    faults = [
-        f"tensor {name} holds values that are not finite"
-        for name, value in sorted(numbers.items())
-        if not bool(torch.isfinite(value).all())
-    ]
-    if faults:
+    if faults := not_finite(dict(sorted(numbers.items()))):
         raise InputError(faults)
     return numbers
 

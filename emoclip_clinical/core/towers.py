@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from emoclip_clinical.core import small_tower  # noqa: F401  (registers the tower with timm)
 from emoclip_clinical.core.config import TowerConfig
+from emoclip_clinical.core.finite import not_finite
 from emoclip_clinical.core.hub import fetch_weights, quiet_hub, require_repository_file
 from emoclip_clinical.core.preprocessing import Preprocessing, Resize
 from emoclip_clinical.core.tokenizer import Tokenizer
@@ -208,7 +209,8 @@ def load_weights_file(clip: nn.Module, file: Path) -> None:
     Raises
     ------
     InputError
-        If the file can not be read or belongs to another architecture.
+        If the file can not be read, belongs to another architecture or holds values that are not
+        finite.
     """
     try:
         open_clip.load_checkpoint(clip, str(file), strict=True, weights_only=True)
@@ -216,6 +218,8 @@ def load_weights_file(clip: nn.Module, file: Path) -> None:
         # A foreign file can fail in its reader in as many ways as it has bytes.
         text = str(error).strip() or type(error).__name__
         raise InputError(f"the weights {file.name} can not be loaded: {text}") from error
+    if faults := not_finite(clip.state_dict()):
+        raise InputError([f"the weights {file.name}: {fault}" for fault in faults])
 
 
 def _preprocessing(clip: nn.Module, config: TowerConfig) -> Preprocessing:

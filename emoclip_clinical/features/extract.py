@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclip_clinical.features.column_warnings import column_warnings
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extraction_run import (
     ExtractionRun,
@@ -15,6 +14,7 @@ from emoclip_clinical.features.extraction_run import (
     RunSetup,
     extraction_run,
 )
+from emoclip_clinical.features.interview_tables import table_warnings
 from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.precision import choose_precision
 from emoclip_clinical.features.scale_out import THIS_PROCESS, Loader, ScaleOut
@@ -108,6 +108,8 @@ def extract(
         If paths, prompts or settings can not be used, or `output` can not be written; when
         merging, naming every interview that no shard has finished.
     """
+    if overwrite and scale.merge_only:
+        raise InputError("merging reads no interview, and there is nothing to overwrite")
     paths = tuple(paths)
     interviews = find_interviews(paths)
     setup = RunSetup(
@@ -139,7 +141,7 @@ def extract(
                 progress=progress,
             )
             done.sort(key=lambda outcome: outcome.key)
-            warnings = [*column_warnings(paths), *run.warnings]
+            warnings = [*table_warnings(paths), *run.warnings]
             warnings += (o.warning for o in done if o.warning)
             if scale.shard is None:
                 warnings += run.merge(interviews)

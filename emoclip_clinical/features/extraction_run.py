@@ -124,7 +124,7 @@ def extraction_run(
     ExtractionRun
         Ready to read.
     """
-    with each_thread_alone():
+    with each_thread_alone(), _memory_told(setup.config):
         ready = [
             embedder.variant(
                 precision=setup.precision.precision, compiled=setup.config.compile_model
@@ -144,6 +144,25 @@ def extraction_run(
         run = ExtractionRun(setup, embedder=ready[0], encoder=encoder)
         with encoder:
             yield run
+
+
+@contextmanager
+def _memory_told(config: ExtractionConfig) -> Iterator[None]:
+    """Say what to set where a device's memory is too small."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the device has too little memory for extraction.batch_frames={config.batch_frames}: "
+            "set it lower; interviews that are finished are kept"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's class, and torch is not loaded here.
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 class ExtractionRun:
@@ -249,7 +268,7 @@ class ExtractionRun:
             # The run is over, its settings are wrong, or nobody hears its progress any more.
             raise
         except Exception as error:
-            if self._encoder.failed:
+            if self._encoder.failed or _is_out_of_memory(error):
                 raise
             return failed_reading(
                 interview,

@@ -9,6 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emoclip_clinical.features.interview_tables import (
+    FOLDER_TABLE,
+    TABLE_COLUMNS,
+    TABLE_ENDINGS,
+    table_in,
+    unread_table_fault,
+)
 from emoclip_clinical.features.patient import patient_rule
 from emoclip_clinical.records import (
     InputError,
@@ -16,7 +23,7 @@ from emoclip_clinical.records import (
     participant_label,
     session_label,
 )
-from emoclip_clinical.tables import Table, limit_faults, scan_table
+from emoclip_clinical.tables import Table, is_file, is_number, limit_faults, scan_table
 
 VIDEO_ENDINGS = frozenset(
     {
@@ -95,19 +102,6 @@ _OTHER_ENDINGS = frozenset(
         ".yml",
     }
 )
-TABLE_ENDINGS = frozenset({".csv", ".tsv"})
-TABLE_COLUMNS = (
-    "path",
-    "participant_id",
-    "session_id",
-    "run",
-    "patient",
-    "start_seconds",
-    "stop_seconds",
-)
-FOLDER_TABLE = "interviews.csv"
-"""A table of this name at the top of a folder says which interviews it holds."""
-
 _NAME_RULE = "sub-<id>[_ses-<id>][_run-<k>][_anything].<ending>"
 
 
@@ -143,8 +137,8 @@ def find_interviews(paths: Iterable[str | Path]) -> tuple[Interview, ...]:
         Folders (searched in any depth, links followed), video files, or tables (``.csv``,
         ``.tsv``) with the columns path, participant_id[, session_id][, run][, patient]
         [, start_seconds][, stop_seconds]; a relative path in a table starts at the table's folder.
-        Other columns are left alone, see `column_warnings`. A folder that holds an interviews.csv
-        is read by it, and every video in the folder must be named there.
+        Other columns are left alone, see `table_warnings`. A folder that holds an interviews.csv is
+        read by it, and every video in the folder must be named there.
 
     Returns
     -------
@@ -227,12 +221,6 @@ def _of_path(path: Path) -> list[tuple[Interview, str]]:
     raise InputError(fault)
 
 
-def table_in(folder: Path) -> Path | None:
-    """Return the interviews.csv of a folder; None where it holds none."""
-    table = folder / FOLDER_TABLE
-    return table if table.is_file() else None
-
-
 def _of_folder(folder: Path) -> list[tuple[Interview, str]]:
     table = table_in(folder)
     return _by_name(folder) if table is None else _by_table(folder, table)
@@ -289,6 +277,8 @@ def _by_name(folder: Path) -> list[tuple[Interview, str]]:
         raise InputError(faults)
     if not found:
         raise InputError(f"no video in the folder {folder} (wanted {_NAME_RULE})")
+    if unread := unread_table_fault(folder, [interview.path for interview, _ in found]):
+        raise InputError(unread)
     return found
 
 
@@ -371,7 +361,7 @@ def _of_row(
         for text in error.faults:
             fault(text)
     path = folder / _cell(row, "path")
-    if _cell(row, "path") and not path.is_file():
+    if _cell(row, "path") and not is_file(path):
         fault(f"path: no such file: {_cell(row, 'path')}")
     patient = _cell(row, "patient")
     try:
@@ -397,11 +387,8 @@ def _clock(row: Mapping[str, object], column: str, *, fault: Callable[[str], Non
     text = _cell(row, column)
     if not text:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if math.isfinite(seconds):
+    # Python also reads 1_30, and the digits of other scripts.
+    if is_number(text) and math.isfinite(seconds := float(text)):
         return seconds
     fault(f"{column} must be a number of seconds, got {text!r}")
     return None

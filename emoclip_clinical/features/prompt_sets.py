@@ -11,11 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from emoclip_clinical.features.config import canonical_hash
 from emoclip_clinical.records import InputError, PromptSet
+from emoclip_clinical.tables import is_file
+from emoclip_clinical.yaml_text import load_yaml
 
 _KEYS = ("name", "classes", "compounds", "language", "author", "date")
 _SUFFIXES = (".yaml", ".yml")
@@ -53,13 +52,15 @@ def load_prompt_set(source: str | Path, *, folder: Path | None = None) -> Prompt
         entry = resources.files("emoclip_clinical.features") / "prompts" / f"{text}.yaml"
         return parse_prompt_set(entry.read_text(encoding="utf-8"), where=f"prompt set {text}")
     path = Path(text) if folder is None else folder / text
-    if not path.is_file():
+    if not is_file(path):
         kind = "file" if path.suffix in _SUFFIXES else "shipped set or file"
         raise InputError(
             f"prompts: no {kind} {text!r}; shipped are {', '.join(shipped_prompt_sets())}"
         )
     try:
         content = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path.name}: can not be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path.name}: a prompt file must be UTF-8, byte {error.start} is not"
@@ -162,15 +163,7 @@ def prompt_set_hash(prompts: PromptSet) -> str:
 
 
 def _yaml(content: str, *, where: str) -> Mapping[Any, Any]:
-    try:
-        raw = YAML(typ="safe", pure=True).load(content)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
-        problem = (error.problem or "unreadable").strip().splitlines()[0]
-        raise InputError(f"{where}: not valid YAML: {problem}{place}") from None
-    except YAMLError as error:
-        raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+    raw = load_yaml(content, where=where)
     if not isinstance(raw, Mapping):
         raise InputError(
             f"{where}: must hold the keys {', '.join(_KEYS)}, got {type(raw).__name__}"

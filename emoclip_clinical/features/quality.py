@@ -121,12 +121,12 @@ def _status(
 ) -> tuple[str, str]:
     if n_read == 0:
         return "decode_error", f"none of {n_expected} frames could be read"
-    if n_read < minimum_coverage * n_expected:
+    if n_read / n_expected < minimum_coverage:
         return "decode_error", f"{n_read} of {n_expected} frames could be read"
     others = f"; other_person: in {n_others} a face that is not surely theirs" if n_others else ""
     if n_seen == 0:
         return "no_face", f"no face of the patient in {n_read} frames{others}"
-    if n_seen < minimum_coverage * n_expected:
+    if n_seen / n_expected < minimum_coverage:
         unread = f"; {n_read} could be read" if n_read < n_expected else ""
         return (
             "low_coverage",

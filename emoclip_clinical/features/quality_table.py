@@ -147,14 +147,14 @@ def _columns(path: Path, wanted: Sequence[str], faults: list[str]) -> pd.DataFra
     """Read the wanted columns; note what is missing and give an empty table then."""
     try:
         schema = pq.read_schema(path)
-    except OSError:
-        faults.append(f"{path.name} is missing")
-    except pa.ArrowInvalid:
-        faults.append(f"{path.name} is not a readable Parquet file")
-    else:
         absent = [name for name in wanted if name not in schema.names]
         if not absent:
             return pd.read_parquet(path, columns=list(wanted))
+    except FileNotFoundError:
+        faults.append(f"{path.name} is missing")
+    except (OSError, pa.ArrowInvalid):
+        faults.append(f"{path.name} is not a readable Parquet file")
+    else:
         faults.append(f"{path.name} was made by an older version, it has no {', '.join(absent)}")
     return pd.DataFrame(columns=list(wanted))
 

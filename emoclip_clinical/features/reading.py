@@ -40,6 +40,7 @@ from emoclip_clinical.features.segments import (
     WindowCutter,
     stack_vectors,
 )
+from emoclip_clinical.records import InputError
 
 _WINDOWS_AT_ONCE = 16
 
@@ -79,6 +80,11 @@ def read_interview(
     -------
     InterviewReading
         With status ``failed``, and no segments, where the video can not be read at all.
+
+    Raises
+    ------
+    InputError
+        If the model's embeddings are not finite.
     """
     reader = _Reader(embedder, settings=settings, lane=lane, seconds_done=seconds_done)
     try:
@@ -167,7 +173,13 @@ class _Reader(Generic[TicketT]):
                 n_slots=self._settings.grid.slots_per_window,
                 width=self._embedder.embedding_width,
             )
-            vectors = iter(self._embedder.encode_sequences(stacked, valid))
+            encoded = self._embedder.encode_sequences(stacked, valid)
+            if not np.isfinite(encoded).all():
+                raise InputError(
+                    "the model makes embeddings that are not finite: its weights are damaged, or "
+                    "its precision is too low for them (extraction.precision)"
+                )
+            vectors = iter(encoded)
         for window, quality in judged:
             # The frame vectors are not needed any more; only the place of the segment is.
             place = replace(window, records=())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -14,7 +13,7 @@ import pandas as pd
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError
 from emoclip_clinical.regression.keyed import key_table
 from emoclip_clinical.regression.missing_codes import code_warnings
-from emoclip_clinical.tables import Table, limit_faults
+from emoclip_clinical.tables import Table, is_number, limit_faults
 
 TABLE = "interviews.parquet"
 SETTINGS = "features.json"
@@ -224,21 +223,13 @@ def _lacking(
 
 def _cell_faults(table: Table, column: str) -> list[str]:
     cells = [(i, c) for i, c in enumerate(table.frame[column].tolist()) if c is not None]
-    wrong = [(i, c) for i, c in cells if not _is_number(str(c))] or cells
+    wrong = [(i, c) for i, c in cells if not is_number(str(c))] or cells
     faults = [
         f"feature {column} must be a number, got {c!r} ({table.place(i)})"
         for i, c in wrong[:CELLS_SHOWN]
     ]
     more = len(wrong) - CELLS_SHOWN
     return faults if more <= 0 else [*faults, f"... and {more} more in {column}"]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        # Python reads other scripts' digits and underscores, too; the reader of tables does not.
-        return cell.isascii() and "_" not in cell and math.isfinite(float(cell))
-    except ValueError:
-        return False
 
 
 def _chosen(candidates: list[str], patterns: Sequence[str], *, file: str) -> list[str]:

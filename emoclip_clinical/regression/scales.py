@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.yaml_text import load_yaml
 
 FaceVisibility = Literal["visible", "partly", "not_visible"]
 Registry = Mapping[str, "Scale"]
@@ -189,13 +188,9 @@ def parse_scale(text: str, *, name: str) -> Scale:
     InputError
         With every fault of the file.
     """
+    content = load_yaml(text, where=f"scale {name}")
     try:
-        return Scale.model_validate(YAML(typ="safe").load(text))
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"scale {name}, line {line}: not YAML: {error.problem}") from None
-    except YAMLError:
-        raise InputError(f"scale {name}: not YAML") from None
+        return Scale.model_validate(content)
     except ValidationError as error:
         raise InputError(
             f"scale {name}: {'.'.join(map(str, e['loc'])) or 'file'}: "

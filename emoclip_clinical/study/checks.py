@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoclip_clinical.features.column_warnings import column_warnings
+from emoclip_clinical.features.interview_tables import table_warnings
 from emoclip_clinical.features.interviews import Interview, find_interviews
 from emoclip_clinical.features.prompt_sets import load_prompt_sets
 from emoclip_clinical.features.same_recordings import same_files
@@ -62,7 +62,7 @@ def validate_study(
     twice = same_files(recorded.interviews, patient=study.protocol.extraction.patient)
     faults += twice.of_two
     warnings = [
-        *(column_warnings([interviews]) if recorded.interviews else ()),
+        *(table_warnings([interviews]) if recorded.interviews else ()),
         *twice.of_one,
     ]
     _count(lambda: load_prompt_sets(study.protocol.extraction.prompts, folder=folder), faults)

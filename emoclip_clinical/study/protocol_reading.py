@@ -11,11 +11,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.shipped import protocol_path, shipped_protocols
+from emoclip_clinical.yaml_text import load_yaml
 
 EXTENDS = "extends"
 KeyPath = tuple[str, ...]
@@ -125,17 +125,13 @@ def read_yaml(path: Path) -> CommentedMap:
         If it is not there, or not YAML.
     """
     try:
-        raw = YAML(typ="rt").load(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"no such protocol: {path}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name} must be UTF-8, got byte 0x{error.object[error.start]:02x} "
                          f"at position {error.start}") from error  # fmt: skip
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}, line {line}: not YAML: {error.problem}") from error
-    except YAMLError as error:
-        raise InputError(f"{path.name} is not YAML: {error}") from error
+    raw = load_yaml(text, where=path.name, keep_comments=True)
     if raw is None:
         return CommentedMap()
     if not isinstance(raw, CommentedMap):
@@ -284,7 +280,7 @@ def _override(text: str, faults: list[str]) -> tuple[str, object]:
         faults.append(f"--set takes section.key=value, got {text!r}")
         return "", None
     try:
-        return key.strip(), YAML(typ="safe").load(value)
-    except YAMLError:
-        faults.append(f"--set {key.strip()}: the value is not YAML: {value!r}")
+        return key.strip(), load_yaml(value, where=f"--set {key.strip()}")
+    except InputError as error:
+        faults += error.faults
         return "", None

@@ -6,10 +6,8 @@ from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from emoclip_clinical.records import InputError
+from emoclip_clinical.yaml_text import load_yaml
 
 PROTOCOL_FILE = "protocol.yaml"
 
@@ -97,9 +95,10 @@ def copy_protocol(name: str | Path, file: Path) -> Path:
 def extended_file(path: Path) -> str | None:
     """Return the file that a protocol extends; None where it extends none, or a shipped one."""
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name} can not be read: {error}") from None
+    content = load_yaml(text, where=path.name)
     name = content.get("extends") if isinstance(content, dict) else None
     return name if isinstance(name, str) and name not in shipped_protocols() else None
 

@@ -12,13 +12,22 @@ import numpy as np
 
 from emoclip_clinical.records import InputError
 from emoclip_clinical.tables.key_names import called_otherwise
-from emoclip_clinical.tables.table import FAULTS_SHOWN, MISSING, Table, is_number, limit_faults
+from emoclip_clinical.tables.table import (
+    FAULTS_SHOWN,
+    MISSING,
+    Table,
+    is_file,
+    is_number,
+    limit_faults,
+)
 
 __all__ = [
     "FAULTS_SHOWN",
     "MISSING",
     "Table",
     "called_otherwise",
+    "is_file",
+    "is_number",
     "limit_faults",
     "read_table",
     "scan_table",
@@ -98,7 +107,7 @@ def _read(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple[Tab
     suffix = path.suffix.lower()
     if path.is_dir():
         raise InputError(f"{path.name}: a table was wanted, got a folder")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path.name}: no such file")
     if suffix in OTHER_SPREADSHEETS:
         raise InputError(f"{path.name}: {suffix} is not read; save it as .xlsx or .csv")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 MISSING = frozenset({"", "n/a", "na", "nan"})
 """Cells that stand for a missing value, in lower case."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FAULTS_SHOWN = 100
 """Faults of one kind that are listed before the rest is only counted."""
 
@@ -47,6 +48,17 @@ class Table:
 def is_number(cell: str) -> bool:
     """Say whether a cell's text is a number with a decimal point."""
     return _NUMBER.fullmatch(cell) is not None
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; False too where that can not be known.
+
+    `Path.is_file` raises for names that are too long and folders that may not be searched.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def limit_faults(faults: Sequence[str], *, shown: int = FAULTS_SHOWN) -> list[str]:

@@ -109,7 +109,10 @@ def _body(
 
 
 def _decoded(path: Path, *, encoding: str | None) -> str:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path.name}: can not be read ({error.strerror})") from None
     if not content.strip():
         raise InputError(f"{path.name}: the file is empty")
     if encoding is None and (b"\0" in content):

@@ -108,6 +108,8 @@ def test_every_tensor_that_does_not_fit_is_listed(folder: Path) -> None:
     tensors = load_file(weights)
     tensors["extra"] = tensors.pop("temporal.cls_token")
     tensors["temporal.positions"] = tensors["temporal.positions"][:, :3].contiguous()
+    infinite = next(name for name in sorted(tensors) if "visual" in name)
+    tensors[infinite].view(-1)[0] = float("inf")
     save_file(tensors, weights)
     card = json.loads((folder / "model.json").read_text())
     card["weights_sha256"] = file_sha256(weights)
@@ -115,7 +117,8 @@ def test_every_tensor_that_does_not_fit_is_listed(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_model(folder)
     text = str(caught.value)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.faults) == 4
+    assert f"tensor {infinite} holds values that are not finite" in text
     assert "tensor temporal.cls_token is missing" in text
     assert "unexpected tensor extra" in text
     assert "temporal.positions must have shape (1, 40, 32), got (1, 3, 32)" in text

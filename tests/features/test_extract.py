@@ -266,6 +266,34 @@ def test_videos_that_stay_as_they_are_are_not_read_to_know_it(
     assert "sub-" not in memory.read_text()
 
 
+def test_a_model_that_gives_no_numbers_ends_the_run(videos, embedder, prompts, tmp_path):
+    embedder.encode_sequences = lambda vectors, valid: np.full((len(vectors), 8), np.nan)
+    with pytest.raises(InputError, match="embeddings that are not finite"):
+        run(videos, embedder, prompts, tmp_path / "f")
+    assert not (tmp_path / "f" / "segments.parquet").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_device_without_memory_is_told(videos, embedder, prompts, tmp_path, workers):
+    class OutOfMemoryError(RuntimeError):
+        """As torch's."""
+
+    def failing(frames):
+        raise OutOfMemoryError("Tried to allocate 20 GiB")
+
+    embedder.encode_prepared = failing
+    with pytest.raises(InputError, match="batch_frames=7: set it lower"):
+        run(videos, embedder, prompts, tmp_path / "f", scale=ScaleOut(workers=workers))
+
+
+def test_merging_overwrites_nothing(videos, embedder, prompts, tmp_path):
+    with pytest.raises(InputError, match="nothing to overwrite"):
+        run(
+            videos, embedder, prompts, tmp_path / "f",
+            overwrite=True, scale=ScaleOut(merge_only=True),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("content", ["another", "the same"])
 def test_a_file_that_changes_while_it_is_read_is_read_again(
     videos, embedder, prompts, tmp_path, monkeypatch, content

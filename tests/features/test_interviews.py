@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from emoclip_clinical.features.column_warnings import column_warnings
+from emoclip_clinical.features.interview_tables import table_warnings
 from emoclip_clinical.features.interviews import find_interviews, interview_key
 from emoclip_clinical.records import InputError, InterviewKey
 
@@ -222,7 +224,52 @@ def test_columns_that_are_nearly_known_are_named(tmp_path):
             ("Patient", "patient"),
         )
     )
-    assert column_warnings([table]) == column_warnings([tmp_path]) == expected
+    assert table_warnings([table]) == table_warnings([tmp_path]) == expected
     # A covariate that is like a column which the table has anyway.
     table.write_text("path,participant_id,patient,patients\na.mp4,01,,\n")
-    assert column_warnings([table, tmp_path / "a.mp4"]) == ()
+    assert table_warnings([table, tmp_path / "a.mp4"]) == ()
+
+
+def test_a_table_beside_the_folder_is_not_passed_over(tmp_path):
+    folder = tmp_path / "interviews"
+    video = touch(folder, "sub-01.mp4") / "sub-01.mp4"
+    table = tmp_path / "interviews.csv"
+    table.write_text("path,participant_id,patient\ninterviews/sub-01.mp4,01,left\n")
+    with pytest.raises(InputError, match="beside the folder") as caught:
+        find_interviews([folder])
+    assert "pass it in place of the folder" in str(caught.value)
+    (found,) = find_interviews([table])
+    assert found.patient == "left"
+    (warning,) = table_warnings([video])
+    assert warning.endswith("names videos that were given by themselves, and is not read")
+    # A table of other videos, or one that nobody can read, is nobody's concern.
+    table.write_text("path,participant_id\nelsewhere/sub-01.mp4,01\n")
+    assert len(find_interviews([folder])) == 1
+    assert table_warnings([video]) == ()
+    table.write_text("no table")
+    assert len(find_interviews([folder])) == 1
+    # The one in the folder is read.
+    table.write_text("path,participant_id,patient\ninterviews/sub-01.mp4,01,left\n")
+    (folder / "interviews.csv").write_text("path,participant_id,patient\nsub-01.mp4,01,right\n")
+    assert [i.patient for i in find_interviews([folder])] == ["right"]
+
+
+@pytest.mark.parametrize("cell", ["1_30", "٣", "1e999", "1:30"])
+def test_seconds_that_are_no_plain_number(tmp_path, cell):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "interviews.csv").write_text(f"path,participant_id,start_seconds\na.mp4,1,{cell}\n")
+    with pytest.raises(InputError, match="start_seconds"):
+        find_interviews([tmp_path])
+
+
+def test_what_may_not_be_read_and_names_that_are_too_long_are_told(tmp_path, monkeypatch):
+    (tmp_path / "interviews.csv").write_text(f"path,participant_id\n{'a' * 300}.mp4,1\n")
+    with pytest.raises(InputError, match="no such file"):
+        find_interviews([tmp_path])
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InputError, match=r"interviews.csv: can not be read \(Permission denied\)"):
+        find_interviews([tmp_path])

@@ -69,6 +69,18 @@ def test_what_is_exactly_at_a_threshold_passes():
     assert judged(window(brightness=230.0), maximum_brightness=230).status == "ok"
 
 
+@pytest.mark.parametrize(("n_seen", "n", "level"), [(7, 25, 0.28), (7, 50, 0.14), (14, 25, 0.56)])
+def test_coverage_exactly_at_its_threshold_passes(n_seen, n, level):
+    """0.28 * 25 is a little more than 7 in binary."""
+    assert level * n > n_seen
+    records = tuple(
+        FrameRecord(k, k / 5, vector=np.ones(2, np.float32) if k < n_seen else None)
+        for k in range(n)
+    )
+    made = judged(Window(0, 0.0, n / 5, 0, n, records), minimum_coverage=level)
+    assert (made.face_coverage, made.status) == (level, "ok")
+
+
 def test_all_faults_of_a_segment_are_named():
     made = judged(
         window(height=31.0, sharpness=1.0),
@@ -225,6 +237,15 @@ def test_thresholds_are_weighed_by_slow_loops(features):
     (warning,) = found.warnings
     assert "minimum_face_height_pixels None (now 50.0)" in warning
     assert "minimum_coverage" not in warning
+
+
+@pytest.mark.parametrize("name", ["segments.parquet", "interviews.parquet"])
+def test_damaged_pages_are_told(features, name):
+    content = bytearray((features / name).read_bytes())
+    content[4:400] = bytes(396)
+    (features / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} is not a readable Parquet file"):
+        cohort_quality(features, config=QualityConfig())
 
 
 def test_everything_that_is_missing_is_listed(features):

@@ -63,7 +63,7 @@ def test_overrides_are_typed_and_all_their_faults_are_listed(tmp_path: Path) -> 
     assert [f.split(":")[0] for f in faults] == [
         "--set takes section.key=value, got 'nonsense'",
         "--set takes section.key=value, got 'a",
-        "--set b",
+        "--set b, line 1",
         "--set",
         "--set",
         "protocol.yaml, line 1",
