@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.extraction_run import (
     ExtractionRun,
-    InterviewOutcome,
     RunSetup,
     extraction_run,
 )
 from emoclip_clinical.features.interview_tables import table_warnings
 from emoclip_clinical.features.interviews import Interview, find_interviews
+from emoclip_clinical.features.outcomes import InterviewOutcome
 from emoclip_clinical.features.precision import choose_precision
 from emoclip_clinical.features.scale_out import THIS_PROCESS, Loader, ScaleOut
 from emoclip_clinical.records import InputError, Progress, PromptSet, no_progress

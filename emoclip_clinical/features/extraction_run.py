@@ -28,7 +28,7 @@ from emoclip_clinical.features.layout import (
     embeddings_schema,
     segments_schema,
 )
-from emoclip_clinical.features.patient import PatientChoice, patient_warning
+from emoclip_clinical.features.outcomes import InterviewOutcome, outcome_of
 from emoclip_clinical.features.pooled_parts import Pooler
 from emoclip_clinical.features.precision import PrecisionChoice
 from emoclip_clinical.features.reading import SecondsDone, read_interview
@@ -50,33 +50,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_SHOWN_SECONDS = 300.0
 _PROGRESS_STEPS = 50
-
-
-@dataclass(frozen=True)
-class InterviewOutcome:
-    """How one interview of a run ended.
-
-    Attributes
-    ----------
-    key : InterviewKey
-        Which.
-    status, reason : str
-        See `InterviewSummary`.
-    n_segments, n_ok : int
-        Segments, and those with scores.
-    kept : bool
-        Whether it was finished by an earlier run.
-    warning : str
-        What the user should look at, naming the interview; else empty.
-    """
-
-    key: InterviewKey
-    status: str
-    reason: str
-    n_segments: int
-    n_ok: int
-    kept: bool
-    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,7 +226,7 @@ class ExtractionRun:
                 versions=package_versions(),
             )
             self.store.write(card, reading)
-        return _outcome_of(card, kept=kept)
+        return outcome_of(card, kept=kept)
 
     def _reading(self, interview: Interview, *, progress: Progress) -> InterviewReading:
         try:
@@ -292,7 +265,7 @@ class ExtractionRun:
                 f"{name}: not extracted by any shard with these settings, this model and this video"
                 for name in missing
             )
-        return [_outcome_of(card, kept=True) for card in cards.values() if card is not None]
+        return [outcome_of(card, kept=True) for card in cards.values() if card is not None]
 
     def finished(self, interview: Interview) -> PartCard | None:
         """Return the card of a part with these settings and this video; None where there is none.
@@ -424,32 +397,6 @@ def _seconds_done(key: InterviewKey, progress: Progress) -> SecondsDone:
             progress(f"{key.name} (seconds)", min(round(done), int(total)), int(total))
 
     return report
-
-
-def _outcome_of(card: PartCard, *, kept: bool) -> InterviewOutcome:
-    return InterviewOutcome(
-        key=card.key,
-        status=card.summary.status,
-        reason=card.summary.reason,
-        n_segments=card.summary.n_segments,
-        n_ok=card.summary.n_ok,
-        kept=kept,
-        warning=_warning(card.key, card.summary),
-    )
-
-
-def _warning(key: InterviewKey, summary: InterviewSummary) -> str:
-    if summary.patient_rule is None or summary.n_people is None:
-        return ""
-    choice = PatientChoice(
-        rule=summary.patient_rule,
-        person=summary.patient_track,
-        n_people=summary.n_people,
-        share=summary.patient_share,
-        margin=summary.patient_margin,
-        confidence=summary.patient_confidence,
-    )
-    return patient_warning(choice, interview=key.name) or ""
 
 
 def _reading_settings(

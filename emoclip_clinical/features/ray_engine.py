@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from emoclip_clinical.features.extraction_run import (
-    InterviewOutcome,
     RunSetup,
     extraction_run,
 )
 from emoclip_clinical.features.interviews import Interview
+from emoclip_clinical.features.outcomes import InterviewOutcome
 from emoclip_clinical.features.scale_out import Loader
 from emoclip_clinical.records import InputError, no_progress
 
