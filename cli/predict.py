@@ -60,7 +60,7 @@ def _print(made: Predictions) -> None:
     from rich import box
     from rich.table import Table
 
-    level = f"{made.table['level'].iloc[0]:.0%} interval"
+    level = f"{100 * made.table['level'].iloc[0]:g} % interval"
     table = Table(title=f"Estimates of {made.target} (research use only)", title_justify="left",
                   box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fmt: skip
     for name in ("participant", "session", "estimate", level, "range"):

@@ -24,7 +24,12 @@ from emoclip_clinical.regression.covariate_columns import (
 )
 from emoclip_clinical.regression.crossing import Crossed, Pipeline, cross
 from emoclip_clinical.regression.design import Design
-from emoclip_clinical.regression.estimates import CONDITIONAL_WARNING, IntervalOf, warnings_of
+from emoclip_clinical.regression.estimates import (
+    CONDITIONAL_WARNING,
+    IntervalOf,
+    convergence_warnings,
+    warnings_of,
+)
 from emoclip_clinical.regression.estimates import Estimate as Estimate
 from emoclip_clinical.regression.fold_interval import fold_interval
 from emoclip_clinical.regression.folds import draw_folds
@@ -98,7 +103,7 @@ def estimate(
     beside = {
         name: _run(
             design, permuted[:, :0], name, rows, config, seed, sites, segment_models, progress
-        ).cv
+        )
         for name in config.compare
     }
     headline, of, conditional = _intervals(made.cv, config, seed)
@@ -116,10 +121,12 @@ def estimate(
         p_adjusted=None,
         warnings=(),
         sites=sites,
-        compared=beside,
+        compared={name: other.cv for name, other in beside.items()},
         predictors=made.predictors if config.importance else (),
     )
-    return replace(found, p_adjusted=found.p_permutation, warnings=warnings_of(found))
+    fits = {name: run.converged for name, run in ((config.model, made), *beside.items())}
+    told = (*warnings_of(found), *convergence_warnings(fits))
+    return replace(found, p_adjusted=found.p_permutation, warnings=told)
 
 
 def _run(

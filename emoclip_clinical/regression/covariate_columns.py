@@ -14,6 +14,7 @@ from emoclip_clinical.regression.confounds import complete_rows
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
 from emoclip_clinical.regression.folds import blind_folds
+from emoclip_clinical.regression.labels import label_of
 from emoclip_clinical.regression.missing_codes import code_warning, far_codes
 from emoclip_clinical.regression.nested_ridge import subset
 from emoclip_clinical.regression.subgroups import level_fault
@@ -39,7 +40,7 @@ def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None
     missing = int(column.isna().sum())
     if missing:
         raise InputError(f"site: {missing} of {len(column)} visits have no value in {name!r}")
-    return tuple(f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist())
+    return tuple(map(label_of, column.tolist()))
 
 
 def check_subgroups(design: Design, config: RegressionConfig) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -44,12 +45,15 @@ class Crossed:
         Of every outer training set; none where the model has no coefficients.
     predictors : tuple of callable
         The model of every outer training set; empty where it needs more than features.
+    converged : tuple of bool
+        Whether each fit to the observed ratings came to its end; see `FoldResult`.
     """
 
     cv: CrossValidation
     null: np.ndarray
     coefficients: np.ndarray
     predictors: tuple[Predictor, ...]
+    converged: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def cross(
         return made
     seconds = time.perf_counter() - started
     null = _permutations(permuted, pipeline, name, seconds, progress)
-    return Crossed(made.cv, null, made.coefficients, made.predictors)
+    return replace(made, null=null)
 
 
 def _observed(
@@ -244,6 +248,7 @@ def _observed(
         null=total / len(folds.number),
         coefficients=np.array(slopes).reshape(len(slopes), design.X.shape[1]),
         predictors=known if len(known) == len(fitted) else (),
+        converged=tuple(chain.from_iterable(made.converged for made in fitted)),
     )
 
 

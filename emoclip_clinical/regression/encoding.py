@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
+from emoclip_clinical.regression.labels import label_of
 
 MAXIMUM_LEVELS = 12
 """A text column with more different values than this is not a category."""
@@ -119,7 +120,7 @@ def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str], is_number
     levels = column.nunique()
     if levels < 2:
         return f"a covariate must vary, got {levels} different value(s)"
-    texts = [] if is_number else [str(v) for v in column]
+    texts = [] if is_number else [label_of(v) for v in column]
     odd = sorted({text for text in texts if not _reads_as_number(text)})
     if 0 < sum(text in odd for text in texts) < len(texts) / 2:
         return (
@@ -127,7 +128,7 @@ def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str], is_number
             "empty where nothing is known"
         )
     if not is_number and levels > MAXIMUM_LEVELS:
-        text = next((str(v) for v in column if not _reads_as_number(str(v))), str(column.iloc[0]))
+        text = next((t for t in texts if not _reads_as_number(t)), texts[0])
         return (
             f"numbers or at most {MAXIMUM_LEVELS} categories are wanted, got {levels} different "
             f"texts, for example {text!r}"
@@ -158,7 +159,7 @@ def _number(column: pd.Series, name: str) -> pd.DataFrame:
 
 
 def _indicators(column: pd.Series, name: str) -> pd.DataFrame:
-    labels = [f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist()]
+    labels = [label_of(v) for v in column.tolist()]
     missing = column.isna().to_numpy()
     made = {}
     for level in sorted({label for label, gone in zip(labels, missing, strict=True) if not gone}):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,7 @@ from emoclip_clinical.regression.metrics import (
     summarise,
 )
 from emoclip_clinical.regression.models.base import Predictor
+from emoclip_clinical.regression.models.catalogue import CATALOGUE
 
 IntervalOf = Literal["fold_mean", "pooled"]
 LEAVE_ONE_OUT_WARNING = (
@@ -198,3 +199,20 @@ def warnings_of(made: Estimate) -> tuple[str, ...]:
             "ones might do better"
         )
     return (*found, *made.interval.warnings)
+
+
+def convergence_warnings(fits: Mapping[ModelName, Sequence[bool]]) -> tuple[str, ...]:
+    """Name the models of which fits did not come to their end.
+
+    Parameters
+    ----------
+    fits : mapping of str to sequence of bool
+        Of each model, whether each fit to the observed ratings did. Fits to permuted ratings are
+        not counted: what they lack, those of the observed ratings lack too.
+    """
+    return tuple(
+        f"{CATALOGUE[name].title}: {converged.count(False)} of {len(converged)} fits, those of "
+        "tuning among them, were stopped before they had converged; what they predict is not exact"
+        for name, converged in fits.items()
+        if not all(converged)
+    )

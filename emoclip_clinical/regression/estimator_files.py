@@ -3,6 +3,9 @@
 A folder ``estimator/`` holds ``estimator.json`` and ``arrays.npz``. Models that are linear in the
 features are written so; others keep their state in objects of other libraries, which only a pickle
 (or code that is as free to run) would hold, and are refused.
+
+``estimator.json`` holds a hash of ``arrays.npz`` and one of all else that it says itself, so that a
+change of either file is seen. Format 1 had the first hash only; it is read as it was.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import io
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,14 +31,17 @@ from emoclip_clinical.regression.linear_model import LinearModel
 from emoclip_clinical.regression.reach import Reach
 
 CARD, ARRAYS = "estimator.json", "arrays.npz"
-FORMAT = "emoclip-clinical estimator 1"
+FORMAT = "emoclip-clinical estimator 2"
+UNSEALED_FORMAT = "emoclip-clinical estimator 1"
+"""Its ``estimator.json`` has no hash of itself."""
+SEAL = "card_sha256"
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
 
 
 class _Card(BaseModel):
     """What ``estimator.json`` holds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: str
     notice: str
@@ -111,17 +118,21 @@ def save_estimator(estimator: FinalEstimator, folder: str | Path) -> None:
         arrays_sha256=hashlib.sha256(content).hexdigest(),
     )
     _write_whole(folder / ARRAYS, content)
-    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    said = card.model_dump(mode="json")
+    said[SEAL] = _sealed(said)
+    text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
     _write_whole(folder / CARD, (text + "\n").encode())
 
 
 def load_estimator(folder: str | Path) -> FinalEstimator:
-    """Read an estimator that `save_estimator` wrote.
+    """Read an estimator that `save_estimator` wrote, now or in format 1.
 
     Raises
     ------
     InputError
-        If there is none, if it is of another format, or if a file was changed or is damaged.
+        If there is none, if it is of another format, or if a file was changed or is damaged. In
+        format 1 a change of ``estimator.json`` is seen only where it contradicts itself or the
+        arrays.
     """
     folder = Path(folder)
     card = _read_card(folder)
@@ -193,15 +204,41 @@ def _read_card(folder: Path) -> _Card:
         ) from None
     except ValueError as error:
         raise InputError(f"{CARD}: not a readable JSON file") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else None
+    found = raw.get("format") if isinstance(raw, dict) else None
+    if found not in (FORMAT, UNSEALED_FORMAT):
         raise InputError(f"{CARD}: format {FORMAT!r} is wanted, got {found!r}")
+    if found == FORMAT and raw.pop(SEAL, None) != _sealed(raw):
+        raise InputError(f"{CARD}: not as it was written; fit it again")
     try:
-        return _Card.model_validate(raw)
+        card = _Card.model_validate(raw)
     except ValidationError as error:
         raise InputError(
             f"{CARD}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
         ) from None
+    if faults := _contradictions(card):
+        raise InputError(faults)
+    return card
+
+
+def _sealed(said: Mapping[str, Any]) -> str:
+    """Return the hash of what a card says, whatever its spaces and the order of its keys."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _contradictions(card: _Card) -> list[str]:
+    faults = []
+    twice = sorted(name for name, n in Counter(card.feature_names).items() if n > 1)
+    if twice:
+        faults.append(f"{CARD}: feature_names holds {', '.join(map(repr, twice[:5]))} twice")
+    low, high = card.minimum, card.maximum
+    if low is not None and high is not None and low >= high:
+        faults.append(f"{CARD}: minimum must be below maximum, got {low:g} and {high:g}")
+    if card.n_subjects > card.n_visits:
+        faults.append(
+            f"{CARD}: n_subjects can not be above n_visits, got {card.n_subjects} and "
+            f"{card.n_visits}"
+        )
+    return faults
 
 
 def _read_arrays(content: bytes) -> dict[str, np.ndarray]:

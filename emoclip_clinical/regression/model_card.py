@@ -111,8 +111,8 @@ def _intervals(estimator: FinalEstimator) -> list[str]:
         "## Intervals and reach",
         "",
         "- Each estimate has an interval that is to hold the rating of "
-        f"{estimator.level:.0%} of new subjects (CV+ with {len(estimator.fold_models)} models, "
-        "calibrated by subject). It holds "
+        f"{100 * estimator.level:g} % of new subjects (CV+ with "
+        f"{len(estimator.fold_models)} models, calibrated by subject). It holds "
         "for new subjects who are like those of the study and are rated alike, on average over "
         "them; not for every kind of subject.",
         "- A visit whose features lie farther from the training subjects' than "

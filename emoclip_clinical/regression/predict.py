@@ -217,8 +217,9 @@ def _estimates(estimator: FinalEstimator, X: np.ndarray) -> pd.DataFrame:
     outside = computed & ((low > most) | (high < least))
     status = np.where(computed, np.where(outside, OUTSIDE_SCALE, "ok"), NOT_COMPUTED)
     # Cut to the range, such an interval would be a point that the model does not stand for.
-    cut = np.where(status == "ok", np.clip([said, low, high], least, most), np.nan)
-    cut[~np.isfinite(cut)] = np.nan
+    # Nor is an end of the scale a bound that was found.
+    found = np.array([said, low, high])
+    cut = np.where((status == "ok") & np.isfinite(found), np.clip(found, least, most), np.nan)
     return pd.DataFrame(
         {
             "predicted": cut[0],

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.regression.keyed import LARGEST_NUMBER, KeyedTable
+from emoclip_clinical.regression.labels import label_of
 from emoclip_clinical.regression.likeness import items_like
 from emoclip_clinical.regression.missing_codes import code_warnings
 from emoclip_clinical.regression.rating_tables import RatingTables
@@ -213,7 +214,7 @@ def _range_faults(
         if _is_missing(value) or (rows is not None and not rows[index]) or _fits(value, scale):
             continue
         number = number_or_none(value)
-        shown = f"{number:g}" if number is not None else repr(value)
+        shown = repr(value) if number is None else label_of(number)
         faults.append(f"{wanted}, got {shown} ({source.visit(index)})")
     return limit_faults(faults)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError, session_label
+from emoclip_clinical.regression.labels import label_of
 
 SESSION = "session_id"
 NOT_SELECTED = "not selected: "
@@ -55,7 +56,7 @@ def selected_rows(
         equal = _equals(columns[name], sought)
         if not equal.any():
             found = columns[name].dropna().tolist()
-            values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
+            values = sorted({label_of(v) for v in found})
             more = ", ..." if len(values) > 10 else ""
             faults.append(
                 f"selection {name}={wanted}: no visit has this value; the column has "

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import CrossValidation, InputError
+from emoclip_clinical.regression.labels import label_of
 from emoclip_clinical.regression.metrics import bias, mae
 from emoclip_clinical.regression.resampling import (
     Interval,
@@ -35,6 +36,8 @@ MINIMUM_CELL = 10
 AGE_EDGES_YEARS = (30.0, 45.0, 60.0)
 """Ages at which a new band begins."""
 MAXIMUM_LEVELS = 12
+EXACT_DIGITS = 17
+"""Significant digits that tell any two numbers apart."""
 SMALL = f"fewer than {MINIMUM_CELL} subjects"
 BESIDE_SMALL = "hidden, so that smaller groups do not follow from the others and the whole"
 
@@ -177,23 +180,34 @@ def level_names(column: pd.Series, *, name: str) -> list[str]:
     is_number = pd.api.types.is_numeric_dtype(column)
     is_age = is_number and name.lower() in {"age", "age_years"}
     if not is_number or (column.dropna().nunique() <= MAXIMUM_LEVELS and not is_age):
-        texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in column.tolist()]
+        texts = [label_of(v) for v in column.tolist()]
         return ["missing" if m else t for m, t in zip(missing, texts, strict=True)]
     values = column.to_numpy(dtype=np.float64)
     if is_age:
         edges = np.array(AGE_EDGES_YEARS)
     else:
         edges = np.unique(np.quantile(values[~missing], [1 / 3, 2 / 3]))
-    bands = _band_names(edges)
+    bands = _band_names(edges, values[~missing])
     return [
         "missing" if m else bands[int(np.searchsorted(edges, v, side="right"))]
         for m, v in zip(missing, values, strict=True)
     ]
 
 
-def _band_names(edges: np.ndarray) -> list[str]:
-    middle = [f"{a:g} to below {b:g}" for a, b in pairwise(edges)]
-    return [f"below {edges[0]:g}", *middle, f"{edges[-1]:g} and above"]
+def _band_names(edges: np.ndarray, values: np.ndarray) -> list[str]:
+    shown = [label_of(edge) for edge in _rounded(edges, values)]
+    middle = [f"{a} to below {b}" for a, b in pairwise(shown)]
+    return [f"below {shown[0]}", *middle, f"{shown[-1]} and above"]
+
+
+def _rounded(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the edges with six digits, or so many more that every value keeps its band."""
+    bands = np.searchsorted(edges, values, side="right")
+    for digits in range(6, EXACT_DIGITS):
+        rounded = np.array([float(f"{edge:.{digits}g}") for edge in edges])
+        if np.array_equal(np.searchsorted(rounded, values, side="right"), bands):
+            return rounded
+    return edges
 
 
 def _level_order(level: str) -> tuple[int, float, str]:

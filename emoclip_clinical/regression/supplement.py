@@ -38,6 +38,7 @@ from emoclip_clinical.regression.importance import (
     permutation_importance,
 )
 from emoclip_clinical.regression.intervals import MetricIntervals, metric_intervals
+from emoclip_clinical.regression.labels import label_of
 from emoclip_clinical.regression.learning_curve import LearningCurve, learning_curve
 from emoclip_clinical.regression.longitudinal import (
     RepeatedVisits,
@@ -354,7 +355,7 @@ def _sensitivity(
 ) -> tuple[Exclusion, ...]:
     sites, columns = made.sites, made.design.covariates
     if sites is None and SITE in columns and columns[SITE].notna().all():
-        sites = tuple(map(str, columns[SITE].tolist()))
+        sites = tuple(map(label_of, columns[SITE].tolist()))
     if sites is not None and len(set(sites)) < 2:
         sites = None
     return without_each(

@@ -94,6 +94,21 @@ def test_power_says_which_criteria_its_number_answers() -> None:
     assert "not known" not in known
 
 
+def test_long_numbers_of_sites_are_sites_of_their_own(study: Path) -> None:
+    codes = [1100001, 1100002, 2100001, 2100002]
+    ratings = pd.read_csv(study / "ratings.csv")
+    ratings["site"] = np.arange(40) % 4
+    ratings["site"] = ratings["site"].map(dict(enumerate(codes)))
+    ratings.to_csv(study / "ratings.csv", index=False)
+    result = regress(study, "--target", "N1", "--cv", "leave_one_site_out", "--json")
+    assert result.exit_code == 0, result.output
+    folds = pd.read_csv(study / "results" / "N1" / "folds.csv")
+    assert folds["n_test_subjects"].tolist() == [10, 10, 10, 10]
+    made = json.loads(result.stdout)["N1"]
+    groups = [g["level"] for g in made["subgroups"] if g["variable"] == "site"]
+    assert groups == list(map(str, codes))
+
+
 def test_a_planted_effect_is_found_and_written(study: Path) -> None:
     result = regress(study, "--target", "N1", "--target", "N2", "--json")
     assert result.exit_code == 0, result.output

@@ -136,6 +136,21 @@ def test_the_model_card_says_what_it_is_and_is_not(study: Path) -> None:
     assert "sub-a0" not in card
 
 
+def test_a_level_is_shown_as_it_is(study: Path, tmp_path: Path) -> None:
+    made = call("regress", "--study", study, "--target", "N1", "--repeats", "2", "--permutations",
+                "0", "--bootstrap", "0", "--set", "regression.prediction_level=0.975",
+                "--output", tmp_path / "results")  # fmt: skip
+    assert made.exit_code == 0, made.output
+    (estimator,) = (tmp_path / "results").rglob("estimator")
+    card = (estimator / "model_card.md").read_text()
+    assert "the rating of 97.5 % of new subjects" in " ".join(card.split())
+    new = write_features(tmp_path / "new", np.array([-1.0, 0.5]), prefix="b")
+    done = call("predict", "--study", study, "--estimator", estimator, "--features", new,
+                "--output", tmp_path / "new.csv")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "97.5 %" in done.output
+
+
 def test_only_earlier_predictions_are_written_over(study: Path, tmp_path: Path) -> None:
     estimator = study / "results" / "N1" / "estimator"
     new = write_features(tmp_path / "new", np.array([-1.0, 0.5]), prefix="b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -105,12 +106,14 @@ def test_too_few_subjects_for_a_level_give_no_bound(make_design):
     assert (low[0], high[0]) == (-np.inf, np.inf)
     assert upper_limit(np.arange(8.0), np.ones(8), level=0.9) == 7
     estimator = fitted(make_design(n_subjects=8, n_features=2), level=0.9)
-    made = predict_visits(estimator, table(np.zeros((2, 2))))
-    assert made.table[["low", "high"]].isna().all(axis=None)
-    assert any("without a bounded interval" in w for w in made.warnings)
-    known = replace(estimator, minimum=7.0, maximum=49.0)
-    made = predict_visits(known, table(np.zeros((2, 2)))).table
-    assert made[["low", "high"]].to_numpy().tolist() == [[7, 49], [7, 49]]
+    # The ends of a scale are no bounds that the data gave.
+    for of_scale in ({}, {"minimum": 7.0}, {"minimum": 7.0, "maximum": 49.0}):
+        known = replace(estimator, **of_scale)
+        made = predict_visits(known, table(np.zeros((2, 2))))
+        assert made.table[["low", "high"]].isna().all(axis=None)
+        assert made.table["predicted"].notna().all()
+        assert (made.table["status"] == "ok").all()
+        assert "2 visits are without a bounded interval" in " ".join(made.warnings)
 
 
 def test_estimates_and_intervals_are_cut_to_the_scale_together(make_design):
@@ -247,13 +250,65 @@ def test_damaged_files_are_refused(make_design, tmp_path):
         load_estimator(tmp_path)
     (tmp_path / "arrays.npz").write_bytes(arrays)
     for change, message in (
-        ({"format": "other"}, "format 'emoclip-clinical estimator 1' is wanted, got 'other'"),
+        ({"format": "other"}, "format 'emoclip-clinical estimator 2' is wanted, got 'other'"),
         ({"level": 2}, "level"),
         ({"feature_names": ["a"]}, "coefficients of shape"),
+        ({"feature_names": ["a", "b", "a"]}, "feature_names holds 'a' twice"),
+        ({"minimum": float("inf")}, "minimum: Input should be a finite number"),
+        ({"distance_limit": float("nan")}, "distance_limit: "),
+        ({"settings": {"alpha": float("nan")}}, r"settings\.alpha: "),
+        ({"minimum": 7.0, "maximum": 7.0}, "minimum must be below maximum, got 7 and 7"),
+        ({"n_subjects": 21}, "n_subjects can not be above n_visits, got 21 and 20"),
     ):
-        (tmp_path / "estimator.json").write_text(json.dumps({**card, **change}))
+        (tmp_path / "estimator.json").write_text(json.dumps(sealed({**card, **change})))
         with pytest.raises(InputError, match=message):
             load_estimator(tmp_path)
+
+
+def sealed(card):
+    said = {key: value for key, value in card.items() if key != "card_sha256"}
+    mark = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return {**said, "card_sha256": mark}
+
+
+def test_a_changed_card_is_refused(make_design, tmp_path):
+    save_estimator(fitted(make_design(n_subjects=20, n_features=3)), tmp_path)
+    path = tmp_path / "estimator.json"
+    card = json.loads(path.read_text())
+    assert card == sealed(card)
+    # Spaces and order mean nothing in JSON.
+    path.write_text(json.dumps(dict(reversed(card.items()))))
+    load_estimator(tmp_path)
+    # Each of these would be read, and give other estimates without a word.
+    for change in (
+        {"feature_names": card["feature_names"][::-1]},
+        {"level": 0.8},
+        {"maximum": 20.0},
+        {"impute": "median"},
+        {"distance_limit": card["distance_limit"] + 1e-9},
+        {"rows_seen": card["rows_seen"][1:]},
+        {"source": {"model": {"hash": "a"}}},
+        {"card_sha256": "0" * 64},
+        {"card_sha256": None},
+    ):
+        path.write_text(json.dumps({**card, **change}))
+        with pytest.raises(InputError, match=r"^estimator\.json: not as it was written"):
+            load_estimator(tmp_path)
+
+
+def test_an_estimator_of_format_1_is_read_as_it_was(make_design, tmp_path):
+    estimator = fitted(make_design(n_subjects=20, n_features=3))
+    save_estimator(estimator, tmp_path)
+    path = tmp_path / "estimator.json"
+    card = {**json.loads(path.read_text()), "format": "emoclip-clinical estimator 1"}
+    del card["card_sha256"]
+    path.write_text(json.dumps(card))
+    X = np.random.default_rng(5).normal(size=(4, 3))
+    here, there = (predict_visits(e, table(X)) for e in (estimator, load_estimator(tmp_path)))
+    pd.testing.assert_frame_equal(here.table, there.table, rtol=0, atol=1e-12)
+    path.write_text(json.dumps({**card, "n_subjects": 100}))
+    with pytest.raises(InputError, match="n_subjects can not be above n_visits"):
+        load_estimator(tmp_path)
 
 
 def test_what_only_a_pickle_could_hold_is_refused(make_design, tmp_path):

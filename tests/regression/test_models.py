@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.kernel_ridge import KernelRidge
@@ -22,6 +24,7 @@ from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.estimator import fit_estimator
 from emoclip_clinical.regression.folds import inner_folds, outer_folds
 from emoclip_clinical.regression.inference import exchange, permuted_ratings
+from emoclip_clinical.regression.models import catalogue, ordinal
 from emoclip_clinical.regression.models.catalogue import CATALOGUE, make_model, model_names
 from emoclip_clinical.regression.models.final import linear_fit, not_saved_reason
 from emoclip_clinical.regression.models.ordinal import ProportionalOdds
@@ -124,6 +127,45 @@ def test_searched_models_equal_a_plain_loop(make_design, name, by_hand):
     predicted, chosen = plain_loop(design, design.y, config, candidates, by_hand, 1)
     np.testing.assert_allclose(made.cross_validation.predicted, predicted, atol=1e-8)
     assert list(made.cross_validation.chosen) == chosen
+
+
+def test_fits_of_the_elastic_net_that_did_not_converge_are_counted_and_told_once(
+    make_design, monkeypatch, recwarn
+):
+    monkeypatch.setattr(catalogue, "ELASTIC_STEPS", 4)
+    design = make_design(n_subjects=24, n_features=40, effect=1.0)
+    design = replace(design, X=design.X + 3 * design.X[:, :1])
+    config = RegressionConfig(model="ridge", compare=("elastic_net",), **QUICK)
+    made = estimate(design, config=config, seed=1)
+    assert not [w for w in recwarn if issubclass(w.category, ConvergenceWarning)]
+    stopped = []
+
+    def by_hand(design, y, a, b, candidate):
+        Z, Z_out = scaled(design, a, b)
+        mean, spread = standard_units(y[a], design.weights[a])
+        model = ElasticNet(**candidate, max_iter=4, tol=1e-4)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.fit(Z, (y[a] - mean) / spread, sample_weight=design.weights[a])
+        stopped.append(bool(told))
+        return mean + spread * model.predict(Z_out)
+
+    candidates = make_model("elastic_net", config=config).candidates
+    plain_loop(design, design.y, config, candidates, by_hand, 1)
+    assert 0 < sum(stopped) < len(stopped)
+    (told,) = [w for w in made.warnings if "converged" in w]
+    assert told.startswith(f"elastic net: {sum(stopped)} of {len(stopped)} fits, ")
+
+
+def test_proportional_odds_that_did_not_converge_are_told(make_design, monkeypatch):
+    design = make_design(n_subjects=24, n_features=3, effect=1.0)
+    config = RegressionConfig(model="ordinal", **QUICK)
+    assert "converged" not in " ".join(estimate(design, config=config, seed=1).warnings)
+    monkeypatch.setattr(ordinal, "MAXIMUM_ITERATIONS", 1)
+    # Five penalties in three inner folds and the chosen one, in each of three outer folds.
+    assert "proportional odds: 48 of 48 fits" in " ".join(
+        estimate(design, config=config, seed=1).warnings
+    )
 
 
 def test_gaussian_process_equals_scikit_learn():

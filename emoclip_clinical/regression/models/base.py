@@ -55,12 +55,16 @@ class FoldResult:
         Of the first vector, scale points for one training SD; None where the model has none.
     predictor : callable or None
         The model of the first vector; None where it needs more than features.
+    converged : tuple of bool
+        Whether each fit, those of tuning included, came to its end; empty for models that are not
+        fitted in steps.
     """
 
     predicted: np.ndarray
     chosen: Mapping[str, float]
     coefficients: np.ndarray | None = None
     predictor: Predictor | None = None
+    converged: tuple[bool, ...] = ()
 
 
 class Model(Protocol):

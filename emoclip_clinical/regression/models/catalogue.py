@@ -24,6 +24,7 @@ from emoclip_clinical.regression.models.standard import ScaledLinear, ScaledTarg
 
 ELASTIC_ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 ELASTIC_SHARES = (0.1, 0.5, 0.9)
+ELASTIC_STEPS = 50_000
 COMPONENTS = (1, 2, 3, 5, 8)
 MARGIN_COSTS = (0.1, 1.0, 10.0)
 KERNEL_WIDTHS = (0.1, 0.3, 1.0)
@@ -145,7 +146,7 @@ def _elastic_net(candidate: Candidate, seed: int) -> Regressor:
         ElasticNet(
             alpha=candidate["alpha"],
             l1_ratio=candidate["l1_ratio"],
-            max_iter=10_000,
+            max_iter=ELASTIC_STEPS,
             tol=1e-4,
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-MAXIMUM_ITERATIONS = 500
+MAXIMUM_ITERATIONS = 2_000
 
 
 class ProportionalOdds:
@@ -31,6 +31,7 @@ class ProportionalOdds:
         n_cuts = len(self.levels_) - 1
         if n_cuts == 0:
             self.coef_, self.thresholds_ = np.zeros(Z.shape[1]), np.empty(0)
+            self.converged_ = True
             return self
         below = np.cumsum(np.bincount(at, weights=weight))[:-1] / weight.sum()
         cuts = np.log(below / (1 - below))
@@ -46,6 +47,7 @@ class ProportionalOdds:
         )
         self.coef_ = found.x[: Z.shape[1]]
         self.thresholds_ = _cuts(found.x[Z.shape[1] :])
+        self.converged_ = bool(found.success)
         return self
 
     def probabilities(self, Z: np.ndarray) -> np.ndarray:

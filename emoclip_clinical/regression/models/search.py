@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,7 +72,7 @@ class SearchModel:
         seed: int,
     ) -> FoldResult:
         """See `Model.fit_fold`."""
-        best = self._tuned(Y, rows, train, inner, seed)
+        best, converged = self._tuned(Y, rows, train, inner, seed)
         Z, Z_test = standardised(*prepared(rows, train, test), rows.weights[train])
         predicted = np.empty((len(test), Y.shape[1]))
         fitted = []
@@ -88,14 +88,17 @@ class SearchModel:
             chosen=self.candidates[best[0]],
             coefficients=np.asarray(slopes) if is_linear else None,
             predictor=predictor_of(rows, train, fitted[0].predict),
+            converged=(*converged, *_converged(fitted)),
         )
 
     def _tuned(
         self, Y: np.ndarray, rows: Rows, train: np.ndarray, inner: np.ndarray, seed: int
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, list[bool]]:
+        """Return each vector's best candidate, and whether the fits came to their end."""
         error = np.zeros((len(self.candidates), Y.shape[1]))
+        converged: list[bool] = []
         if len(self.candidates) == 1:
-            return np.zeros(Y.shape[1], dtype=np.int64)
+            return np.zeros(Y.shape[1], dtype=np.int64), converged
         for fit, held_out, share in inner_splits(rows, train, inner):
             weight = rows.weights[fit]
             Z, Z_out = standardised(*prepared(rows, fit, held_out), weight)
@@ -104,7 +107,13 @@ class SearchModel:
                     model = self.make(candidate, seed).fit(Z, Y[fit, column], weight=weight)
                     residual = model.predict(Z_out) - Y[held_out, column]
                     error[index, column] += share @ residual**2
-        return np.asarray(np.argmin(error, axis=0))
+                    converged += _converged([model])
+        return np.asarray(np.argmin(error, axis=0)), converged
+
+
+def _converged(fitted: Sequence[Regressor]) -> list[bool]:
+    """Say of models that are fitted in steps whether they came to their end."""
+    return [m.converged_ for m in fitted if hasattr(m, "converged_")]
 
 
 @dataclass(frozen=True)

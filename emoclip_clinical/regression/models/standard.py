@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,17 @@ class ScaledTarget:
 
 
 class ScaledLinear(ScaledTarget):
-    """The same for a linear regressor, whose coefficients are given in scale points."""
+    """The same for a linear regressor in steps, whose coefficients are given in scale points."""
+
+    def fit(self, Z: np.ndarray, y: np.ndarray, *, weight: np.ndarray) -> ScaledLinear:
+        """See `ScaledTarget.fit`; `converged_` says what scikit-learn would warn of."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            super().fit(Z, y, weight=weight)
+        self.converged_ = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        return self
 
     @property
     def coef_(self) -> np.ndarray:
