@@ -90,7 +90,7 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
             "7",
             "Data preparation and quality checks, alike in all groups",
             "the same steps for every visit; quality by interview"
-            if result.provenance.get("features")
+            if result.is_from_extract
             else CHOSEN_ELSEWHERE,
             ("recordings", "methods"),
         ),
@@ -255,7 +255,7 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
 
 
 def _predictors(result: ResultFolder) -> str:
-    if not result.provenance.get("features"):
+    if not result.is_from_extract:
         return f"How they were made and chosen is {CHOSEN_ELSEWHERE}."
     unknown = _unknown_choice(result)
     chosen = "" if unknown is None else f" How they were chosen is {unknown}."
@@ -272,7 +272,7 @@ def _leaks(result: ResultFolder, shared: int) -> str:
 
 def _unknown_choice(result: ResultFolder) -> str | None:
     """Say why it is not known how the feature columns were chosen; None where it is."""
-    if not result.provenance.get("features"):
+    if not result.is_from_extract:
         return CHOSEN_ELSEWHERE
     return CHOSEN_BY_NAME if _regression(result).get("feature_columns") else None
 

@@ -248,6 +248,40 @@ def test_the_methods_can_be_pasted(made: Document, record: dict) -> None:
         assert author in references
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_tell_of_the_model_that_made_the_features(change: Callable[..., Path]) -> None:
+    def said(**source: object) -> str:
+        folder = change(
+            "provenance.json",
+            features=source,
+            protocol__model={"tower": {"name": "ViT-of-the-protocol"}, "sample_fps": 6.25},
+            protocol__extraction={"face": "detect", "detector": "yunet", "detection_fps": 2.0},
+        )
+        made = document(read_result(folder))
+        return next(s for s in made.sections if s.key == "methods").text[0]
+
+    text = said(
+        sampling={"sample_fps": 4.0, "window_seconds": 4.0, "stride_seconds": 2.0},
+        faces={"face": "whole_frame"},
+        pooling={"statistics": ["mean", "embedding_sd"], "weights": "equal"},
+        tower={"name": "emoclip-small-64", "pretrained": "none"},
+    )
+    assert text.startswith(
+        "Interview videos were sampled at 4 pictures a second; pictures were used whole. Segments "
+        "had 4 s, one every 2 s."
+    )
+    assert "image and text tower emoclip-small-64)" in text
+    assert "(mean, embedding sd)" in text
+    assert "tower ViT-B-16, pretrained weights laion" in said(
+        tower={"name": "ViT-B-16", "pretrained": "laion"}
+    )
+    text = said(model={"hash": "ab"})
+    assert "image and text tower [FOR THE AUTHOR: which]" in text
+    assert "sampled at [FOR THE AUTHOR: how many] pictures a second" in text
+    assert "yunet" not in text
+    assert "ViT" not in text
+
+
 WITHIN = "participants with the same visits and the same value of the column site, the whole"
 
 
