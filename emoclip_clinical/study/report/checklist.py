@@ -65,7 +65,8 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
     rated = (
         f"{record['target']}; {raters['n_raters']} raters"
         if raters
-        else f"{record['target']}; who rated, and whether blind to the video: {FOR_THE_AUTHOR}"
+        else f"{record['target']}; who rated, and whether blind to the {result.predictors}: "
+        f"{FOR_THE_AUTHOR}"
     )
     unknown = _unknown_choice(result)
     selected = "selected by the protocol's `where`; " if regression.get("where") else ""
@@ -227,7 +228,7 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
             f"{_predictors(result)} Does recording quality go with them?",
             ("quality-alone", "recordings"),
         ),
-        ("outcome", "Did raters know the video features, or only the interview?", ("ceiling",)),
+        ("outcome", _outcome(result), ("ceiling",)),
         (
             "analysis: leaks",
             f"{shared} participants on both sides of a split. {_leaks(result, shared)}",
@@ -252,6 +253,12 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
     text = "Questions for judging risk of bias and applicability; the judgement is the reader's."
     table = Table("probast", ("domain", "hint", "where"), made)
     return Section("probast", "PROBAST+AI hints", (text,), tables=(table,))
+
+
+def _outcome(result: ResultFolder) -> str:
+    if not result.is_from_extract:
+        return "Did raters know the features when they rated?"
+    return "Did raters know the video features, or only the interview?"
 
 
 def _predictors(result: ResultFolder) -> str:

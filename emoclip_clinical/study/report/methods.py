@@ -72,7 +72,7 @@ def methods(result: ResultFolder) -> Section:
         _ratings(record, protocol.get("regression", {})),
         _model(record),
         _performance(record),
-        _around(record),
+        _around(record, result.predictors),
         _software(provenance),
     )
     return Section(
@@ -178,7 +178,7 @@ def _performance(record: Record) -> str:
     )
 
 
-def _around(record: Record) -> str:
+def _around(record: Record, predictors: str) -> str:
     beside = [CATALOGUE[m["name"]].title for m in record["models"] if m["role"] == "compared"]
     parts = []
     if beside:
@@ -186,7 +186,7 @@ def _around(record: Record) -> str:
     if record["confounds"] is not None:
         names = listed(record["confounds"]["names"])
         test = "" if record["confounds"]["p_gain_freedman_lane"] is None else " (Freedman-Lane p)"
-        parts.append(f"{names} were compared with the video alone and together{test}")
+        parts.append(f"{names} were compared with the {predictors} alone and together{test}")
     if record["quality_alone"] is not None:
         parts.append("so was recording quality")
     if record["repeated_visits"] is not None:
@@ -196,7 +196,9 @@ def _around(record: Record) -> str:
     if record["subgroups"]:
         parts.append("errors are given by subgroup of ten participants or more")
     text = "; ".join(parts)
-    return f"{capitalised(text)}." if text else "No covariate was compared with the video."
+    if not text:
+        return f"No covariate was compared with the {predictors}."
+    return f"{capitalised(text)}."
 
 
 def _software(provenance: Record) -> str:

@@ -460,6 +460,27 @@ def test_nothing_is_vouched_for_that_is_not_known(
     assert "Made without the ratings" in chosen
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_features_of_another_tool_are_not_called_video(
+    two_targets: tuple[TargetResult, ...], change: Callable[..., Path]
+) -> None:
+    def words_of(folder: Path) -> str:
+        made = document(read_result(folder))
+        keys = {"models", "confounds", "quality-alone", "methods", "tripod", "probast"}
+        sections = [s for s in made.sections if s.key in keys]
+        cells = [str(c) for s in sections for t in s.tables for row in t.rows for c in row]
+        return " | ".join([*(p for s in sections for p in s.text), *cells])
+
+    elsewhere = words_of(two_targets[0].folder)
+    assert "video" not in elsewhere.casefold()
+    for part in ("covariates and features", "the gain from the features beside them",
+                 "features alone", "Age and sex were compared with the features alone"):  # fmt: skip
+        assert part in elsewhere
+    ours = words_of(change("metrics.json", confounds=None, human_ceiling=None))
+    assert "No covariate was compared with the video" in ours
+    assert "whether blind to the video" in ours
+
+
 def test_a_change_in_per_cent_is_not_reported_in_scale_points(tmp_path: Path) -> None:
     write_tables(tmp_path, n_subjects=40)
     settings = SETTINGS | {
