@@ -461,6 +461,24 @@ def test_nothing_is_vouched_for_that_is_not_known(
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_the_flow_says_whether_its_steps_are_parts_of_each_other(
+    change: Callable[..., Path], record: dict
+) -> None:
+    def caption(folder: Path) -> str:
+        made = document(read_result(folder))
+        return next(t for t in made.tables if t.key == "flow").caption
+
+    loss = {"stage": "rating", "reason": "N1 is missing", "visits": 1}
+    said = "Each step is a part of the one before it"
+    told = caption(change("metrics.json", losses=[loss]))
+    assert told == f"{said}, less visits that are listed below."
+    assert caption(change("metrics.json", losses=[])) == f"{said}."
+    before = [{"step": "in the features", "participants": 9, "visits": 9}, *record["flow"][1:]]
+    told = caption(change("metrics.json", flow=before))
+    assert told.startswith("Features and ratings are counted")
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_features_of_another_tool_are_not_called_video(
     two_targets: tuple[TargetResult, ...], change: Callable[..., Path]
 ) -> None:
@@ -473,8 +491,12 @@ def test_features_of_another_tool_are_not_called_video(
 
     elsewhere = words_of(two_targets[0].folder)
     assert "video" not in elsewhere.casefold()
-    for part in ("covariates and features", "the gain from the features beside them",
-                 "features alone", "Age and sex were compared with the features alone"):  # fmt: skip
+    for part in (
+        "covariates and features",
+        "the gain from the features beside them",
+        "partial r of features and rating",
+        "Age and sex were compared with the features alone",
+    ):
         assert part in elsewhere
     ours = words_of(change("metrics.json", confounds=None, human_ceiling=None))
     assert "No covariate was compared with the video" in ours
