@@ -89,7 +89,12 @@ def command(
         int | None, typer.Option("--permutations", help="Of the test; 0 leaves it out.")
     ] = None,
     bootstrap: Annotated[
-        int | None, typer.Option("--bootstrap", help="Of the interval; 0 leaves it out.")
+        int | None,
+        typer.Option(
+            "--bootstrap",
+            help="Of the intervals of pooled r, errors and differences; 0 leaves them out. The "
+            "headline interval, of r within folds, needs none.",
+        ),
     ] = None,
     seed: SeedOption = None,
     set_: Annotated[

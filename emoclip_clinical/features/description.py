@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emoclip_clinical.features.config import ExtractionConfig, canonical_hash
 from emoclip_clinical.features.face_setup import describe_faces
@@ -100,6 +100,7 @@ def describe_tables(
     """
     return {
         "training_people": embedder.card.get("training_people"),
+        "tower": _tower(embedder.card),
         "settings_hash": canonical_hash(run),
         "pooling": {
             "statistics": list(config.pooling),
@@ -108,6 +109,12 @@ def describe_tables(
         "pooled_features": list(pooled_names),
         "versions": all_versions(versions),
     }
+
+
+def _tower(card: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the towers of a model are called; the model's hash tells whether they differ."""
+    tower = card.get("architecture", {}).get("tower", {})
+    return {name: tower.get(name) for name in ("name", "pretrained")}
 
 
 def describe_source(interview: Interview, *, hashes: FileHashes) -> Mapping[str, object]:

@@ -116,7 +116,10 @@ class RegressionConfig(BaseModel):
         default=1000, ge=0, description="Permuted rating vectors of the test; 0 leaves it out."
     )
     bootstrap: int = Field(
-        default=2000, ge=0, description="Resamples of subjects for the interval; 0 leaves it out."
+        default=2000,
+        ge=0,
+        description="Resamples of subjects for the intervals of pooled r, errors and differences; "
+        "0 leaves them out. The interval of r within folds needs none.",
     )
     interval: Literal["folds", "bootstrap"] = Field(
         default="folds",

@@ -328,7 +328,7 @@ def _warnings(
     if used.n_subjects < ROWS_A_CONFOUND * n_columns:
         found.append(
             f"{n_columns} columns of confounds for {used.n_subjects} subjects: their own model "
-            "overfits, and the gain from video looks larger than it is"
+            "overfits, and the gain beside them looks larger than it is"
         )
     if config.permutations and used.n_subjects < needed_for_p(encoded):
         found.append(

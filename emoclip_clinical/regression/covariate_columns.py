@@ -13,14 +13,12 @@ from emoclip_clinical.regression.config import SITE, RegressionConfig, site_colu
 from emoclip_clinical.regression.confounds import complete_rows
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import EncodedCovariates, encode_covariates
+from emoclip_clinical.regression.flow import MISSING_CONFOUND, flow_table
 from emoclip_clinical.regression.folds import blind_folds
 from emoclip_clinical.regression.labels import label_of
 from emoclip_clinical.regression.missing_codes import code_warning, far_codes
 from emoclip_clinical.regression.nested_ridge import subset
 from emoclip_clinical.regression.subgroups import level_fault
-
-MISSING_CONFOUND = "confound"
-"""Stage of visits that lack a confound which is to be removed."""
 
 
 def sites_of(design: Design, config: RegressionConfig) -> tuple[str, ...] | None:
@@ -174,15 +172,14 @@ def _places(name: str, covariates: pd.DataFrame) -> list[str]:
 
 def _without(design: Design, rows: np.ndarray) -> Design:
     """Keep some visits, the others excluded for lack of a confound."""
-    kept, lost = subset(design, rows), design.keys[~rows]
+    kept, lost = subset(design, rows), design.keys[~rows].drop_duplicates()
     gone = lost.assign(stage=MISSING_CONFOUND, reason="a confound to be removed is missing")
-    flow = design.flow.copy()
-    flow.iloc[-1, 1:] = [kept.n_subjects, len(kept.y)]
+    excluded = pd.concat([design.excluded, gone], ignore_index=True)
     ids = design.rater_ids
     return replace(
         kept,
-        excluded=pd.concat([design.excluded, gone], ignore_index=True),
-        flow=flow,
+        excluded=excluded,
+        flow=flow_table(kept.keys, excluded),
         prorated=None if design.prorated is None else design.prorated[rows],
         rater_ids=None if ids is None else tuple(ids[i] for i in np.flatnonzero(rows)),
         warnings=(

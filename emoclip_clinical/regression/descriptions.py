@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.change import unit_of
+from emoclip_clinical.regression.flow import STAGES
 from emoclip_clinical.regression.metrics import (
     fold_correlations,
     is_constant,
@@ -102,7 +103,9 @@ def _sample_size(made: Estimate) -> Record | None:
 
 def _losses(excluded: pd.DataFrame) -> list[Record]:
     counted = Counter(zip(excluded["stage"].tolist(), excluded["reason"].tolist(), strict=True))
-    return [{"stage": s, "reason": r, "visits": n} for (s, r), n in sorted(counted.items())]
+    # As the steps of the flow, to be read beside them.
+    ordered = sorted(counted.items(), key=lambda found: (STAGES.index(found[0][0]), found[0][1]))
+    return [{"stage": s, "reason": r, "visits": n} for (s, r), n in ordered]
 
 
 def _spread(values: np.ndarray, weight: np.ndarray) -> Record:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError, InterviewKey, Ratings
+from emoclip_clinical.regression.flow import NOT_SELECTED_STAGE, flow_table
 from emoclip_clinical.regression.ratings import NOT_SELECTED
 
 LEAKING_CORRELATION = 0.999
@@ -49,7 +50,7 @@ class Design:
         the analysis. `stage` is ``not selected``, ``features``, ``rating``, ``no features`` or
         ``no rating``.
     flow : DataFrame
-        ``step, participants, visits``: from both sides' numbers down to the analysis.
+        From `flow_table`.
     warnings : tuple of str
         What the user should know.
     source : mapping
@@ -99,7 +100,7 @@ class Design:
     @property
     def n_excluded(self) -> int:
         """Visits that were selected and are yet not in the analysis."""
-        return int((self.excluded["stage"] != "not selected").sum())
+        return int((self.excluded["stage"] != NOT_SELECTED_STAGE).sum())
 
 
 def join(features: FeatureTable, ratings: Ratings) -> Design:
@@ -140,7 +141,7 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
         weights=1.0 / np.bincount(subjects)[subjects],
         covariates=covariates,
         excluded=excluded,
-        flow=_flow(features, ratings, keys, excluded),
+        flow=flow_table(keys, excluded),
         warnings=(*features.warnings, *ratings.warnings, *_exclusion_warnings(excluded)),
         source=features.source,
         prorated=None if ratings.prorated is None else ratings.prorated[in_ratings],
@@ -291,7 +292,7 @@ def _excluded(features: FeatureTable, ratings: Ratings) -> pd.DataFrame:
     for visit in sorted(known - (with_features & with_rating)):
         reason = bad_rating.get(visit, "")
         if reason.startswith(NOT_SELECTED):
-            stage, reason = "not selected", reason.removeprefix(NOT_SELECTED)
+            stage, reason = NOT_SELECTED_STAGE, reason.removeprefix(NOT_SELECTED)
         elif reason:
             stage = "rating"
         elif visit not in with_rating:
@@ -311,31 +312,6 @@ def _visits(keys: pd.DataFrame) -> set[tuple[str, str]]:
 def _reasons(excluded: pd.DataFrame) -> dict[tuple[str, str], str]:
     visits = zip(*(excluded[c].tolist() for c in KEY_COLUMNS), strict=True)
     return dict(zip(visits, excluded["reason"].tolist(), strict=True))
-
-
-def _flow(
-    features: FeatureTable, ratings: Ratings, used: pd.DataFrame, excluded: pd.DataFrame
-) -> pd.DataFrame:
-    outside = excluded[excluded["stage"] == "not selected"]
-    rated = _all_keys(ratings.keys, ratings.excluded)
-    chosen = rated[~pd.MultiIndex.from_frame(rated).isin(_visits(outside))]
-    steps = [
-        ("in the features", _all_keys(features.keys, features.excluded)),
-        ("with usable features", features.keys),
-        ("in the ratings", rated),
-        ("selected", chosen),
-        ("with a complete rating", ratings.keys),
-        ("in the analysis", used),
-    ]
-    if outside.empty:
-        steps = [step for step in steps if step[0] != "selected"]
-    return pd.DataFrame(
-        [
-            (name, keys["participant_id"].nunique(), len(keys.drop_duplicates()))
-            for name, keys in steps
-        ],
-        columns=["step", "participants", "visits"],
-    )
 
 
 def _exclusion_warnings(excluded: pd.DataFrame) -> list[str]:

@@ -190,7 +190,7 @@ def analyse_visits(
     if within is not None:
         within = _only_r(within)
     if adjusted is not None and adjusted.r < 0:
-        found.append(f"within participants: {_BELOW_ZERO}")
+        found.append(f"within participants, less the means of visits: {_BELOW_ZERO}")
         adjusted = _only_r(adjusted)
     change = None
     try:

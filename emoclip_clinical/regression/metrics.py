@@ -63,7 +63,9 @@ def pearson_r(observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -
     if len(observed) < MINIMUM_ROWS_FOR_R or is_constant(observed) or is_constant(predicted):
         return None
     m = moments(observed, predicted, weight)
-    return m.covariance / float(np.sqrt(m.var_observed * m.var_predicted))
+    r = m.covariance / float(np.sqrt(m.var_observed * m.var_predicted))
+    # Rounding carries r of rows on a line past 1.
+    return min(max(r, -1.0), 1.0)
 
 
 def spearman_r(observed: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> float | None:

@@ -13,11 +13,12 @@ from emoclip_clinical.regression.estimator import FinalEstimator, fingerprints
 from emoclip_clinical.regression.imputation import filled
 
 NOT_COMPARED = frozenset(
-    {"versions", "inputs", "pooled_features", "settings_hash", "precision_check"}
+    {"versions", "inputs", "pooled_features", "settings_hash", "precision_check", "tower"}
 )
 """Parts of the features' origin that may differ: whether they do is told by the others.
 
 ``precision_check`` is measured on each cohort's own frames; ``model.precision`` is what came of it.
+``tower`` is the model's in words, and stands in no ``features.json`` of before.
 """
 
 OUTSIDE_SCALE = "outside_scale"

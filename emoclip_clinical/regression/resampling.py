@@ -117,7 +117,8 @@ def correlation_of(x: np.ndarray, y: np.ndarray) -> Statistic:
         r = np.full(len(count), np.nan)
         covariance = xy / n - mx * my / n**2
         np.divide(covariance, np.sqrt(np.where(defined, vx * vy, 1.0)), out=r, where=defined)
-        return r
+        # Rounding carries r of a few subjects on a line past 1.
+        return np.asarray(np.clip(r, -1.0, 1.0))
 
     return statistic
 

@@ -156,14 +156,19 @@ def _ratio(above: np.ndarray, below: np.ndarray, defined: np.ndarray) -> np.ndar
     return out
 
 
+def _correlation(above: np.ndarray, below: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    # Rounding carries the correlation of a few subjects on a line past 1.
+    return np.asarray(np.clip(_ratio(above, below, defined), -1.0, 1.0))
+
+
 def pearson(m: SampleMoments) -> np.ndarray:
     """Pearson r."""
-    return _ratio(m.xy, np.sqrt(np.where(m.varies, m.vx * m.vy, 1.0)), m.varies)
+    return _correlation(m.xy, np.sqrt(np.where(m.varies, m.vx * m.vy, 1.0)), m.varies)
 
 
 def concordance(m: SampleMoments) -> np.ndarray:
     """Lin's concordance correlation."""
-    return _ratio(2 * m.xy, m.vx + m.vy + m.bias**2, m.varies)
+    return _correlation(2 * m.xy, m.vx + m.vy + m.bias**2, m.varies)
 
 
 def icc_absolute(m: SampleMoments) -> np.ndarray:
@@ -178,7 +183,7 @@ def icc_absolute(m: SampleMoments) -> np.ndarray:
 
 def icc_consistency(m: SampleMoments) -> np.ndarray:
     """ICC(C,1) of observed and predicted."""
-    return _ratio(2 * m.xy, m.vx + m.vy, m.varies)
+    return _correlation(2 * m.xy, m.vx + m.vy, m.varies)
 
 
 def slope(m: SampleMoments) -> np.ndarray:

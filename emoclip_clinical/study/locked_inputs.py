@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emoclip_clinical.features.description import describe_source
 from emoclip_clinical.features.interviews import find_interviews
@@ -30,6 +31,7 @@ FEATURE_FILES = (
 )
 MODEL_FILES = ("model.safetensors", "model.json")
 MODEL_IDENTITY = "model"
+_IDENTITY_PARTS = ("architecture", "preprocessing", "weights_sha256")
 FACE_FILES = ("yunet_weights", "reference_folder", "boxes_folder")
 
 Parts = Mapping[str, str]
@@ -134,6 +136,24 @@ def feature_visits(study: Study, features: Path) -> tuple[str, ...]:
     )
 
 
+def read_model_card(study: Study) -> Mapping[str, Any] | None:
+    """Return ``model.json`` of a study's model; None where there is none of a whole model."""
+    try:
+        text = (study.model_folder / "model.json").read_text(encoding="utf-8")
+        card = json.loads(text)
+        is_whole = all(name in card for name in _IDENTITY_PARTS)
+    except (OSError, ValueError, TypeError):  # an InputError is a ValueError
+        return None
+    return card if is_whole and isinstance(card, dict) else None
+
+
+def model_identity(card: Mapping[str, Any]) -> str:
+    """Return the hash of a model, as `Checkpoint.model_hash` has it and features.json names it."""
+    # Reading a checkpoint takes torch.
+    text = json.dumps({name: card[name] for name in _IDENTITY_PARTS}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def extracted_from(path: Path) -> tuple[Recordings, str | None]:
     """Return of which recordings a features folder is, and the hash of the model that it names."""
     try:
@@ -181,14 +201,8 @@ def _model_parts(study: Study) -> Parts:
     except InputError:
         return {}
     parts = _hashed({name: folder / name for name in MODEL_FILES})
-    try:
-        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        identity = {k: card[k] for k in ("architecture", "preprocessing", "weights_sha256")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return parts
-    # As `Checkpoint.model_hash` has it, which features.json names; reading that takes torch.
-    text = json.dumps(identity, sort_keys=True)
-    return {**parts, MODEL_IDENTITY: hashlib.sha256(text.encode()).hexdigest()}
+    card = read_model_card(study)
+    return parts if card is None else {**parts, MODEL_IDENTITY: model_identity(card)}
 
 
 def _scale_parts(study: Study) -> Parts:

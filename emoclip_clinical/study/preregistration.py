@@ -13,6 +13,7 @@ from emoclip_clinical.regression.config import SITE, RegressionConfig
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.targets import resolve_target
 from emoclip_clinical.study.lock import Lock
+from emoclip_clinical.study.locked_inputs import MODEL_IDENTITY, model_identity, read_model_card
 from emoclip_clinical.study.protocol import Protocol, Study
 from emoclip_clinical.study.rated import study_scales
 
@@ -33,7 +34,7 @@ def preregistration_text(study: Study, lock: Lock) -> str:
     Parameters
     ----------
     study : Study
-        Its scales say what targets are.
+        Its scales say what targets are, and its model, where it is the locked one, what scores.
     lock : Lock
         Its settings, not the study's present ones, are what is registered.
     """
@@ -42,7 +43,7 @@ def preregistration_text(study: Study, lock: Lock) -> str:
         "Hypotheses": _hypotheses(study, protocol),
         "Who is studied": _sample(lock),
         "What is estimated": _targets(study, protocol.regression),
-        "What it is estimated from": _features(protocol),
+        "What it is estimated from": _features(study, lock, protocol),
         "Analysis": _analysis(protocol.regression, protocol.seed),
         "Who and what is left out": _left_out(protocol),
         "What will count as exploratory": _exploratory(),
@@ -111,12 +112,11 @@ def _targets(study: Study, config: RegressionConfig) -> Iterator[str]:
         yield f"Only visits with {chosen} count."
 
 
-def _features(protocol: Protocol) -> Iterator[str]:
+def _features(study: Study, lock: Lock, protocol: Protocol) -> Iterator[str]:
     extraction, config = protocol.extraction, protocol.regression
     yield (
-        f"Videos are cut into segments and scored by the model `{protocol.model.name}` "
-        f"(tower {protocol.model.tower.name}) against the prompt sets "
-        f"{', '.join(extraction.prompts)}. Face: {extraction.face}"
+        f"Videos are cut into segments and scored by {_model(study, lock, protocol)} against the "
+        f"prompt sets {', '.join(extraction.prompts)}. Face: {extraction.face}"
         + (
             f", found by {extraction.detector}; the patient is `{extraction.patient}`."
             if extraction.face == "detect"
@@ -130,6 +130,21 @@ def _features(protocol: Protocol) -> Iterator[str]:
     columns = ", ".join(config.feature_columns) or "all"
     yield f"Feature columns that are used: {columns}."
     yield "Where other tools' features are named under data.features, they take this one's place."
+
+
+def _model(study: Study, lock: Lock, protocol: Protocol) -> str:
+    locked = lock.files.get("model", {})
+    if not locked:
+        return (
+            f"a model that did not exist when the plan was locked: `{protocol.model.name}`, tower "
+            f"{protocol.model.tower.name} where it is trained with the settings below,"
+        )
+    card = read_model_card(study)
+    is_locked = card is not None and model_identity(card) == locked.get(MODEL_IDENTITY)
+    # The protocol may name a model that was made with other settings than its own.
+    made = card["architecture"] if card is not None and is_locked else {}
+    tower = made.get("tower", {}).get("name", FILL_IN)
+    return f"the model `{made.get('name', protocol.model.name)}` (tower {tower})"
 
 
 def _analysis(config: RegressionConfig, seed: int) -> Iterator[str]:

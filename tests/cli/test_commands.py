@@ -73,6 +73,9 @@ def test_help_shows_the_defaults_of_the_settings() -> None:
     for name in ("model", "cv", "folds", "repeats", "permutations", "bootstrap"):
         assert f"[default: ({getattr(settings, name)})]" in " ".join(shown[name].split()), name
     assert "default" not in shown["where"]
+    assert "The headline interval, of r within folds, needs none" in " ".join(
+        shown["bootstrap"].split()
+    )
     hint = " ".join(shown["set"].split())
     for name in ("raters", "missing_items", "impute"):
         field = RegressionConfig.model_fields[name]

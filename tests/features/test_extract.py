@@ -93,6 +93,21 @@ def test_tables_follow_the_contract(videos, embedder, prompts, tmp_path):
     assert str(tmp_path) not in json.dumps(described)
 
 
+def test_the_towers_are_named_and_no_video_is_read_again_for_it(
+    videos, embedder, prompts, tmp_path
+):
+    def described():
+        return json.loads((tmp_path / "f" / "features.json").read_text())
+
+    run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f")
+    before = described()
+    assert before["tower"] == {"name": None, "pretrained": None}
+    tower = {"name": "ours", "pretrained": "none", "definition": {"embed_dim": 8}, "text": True}
+    embedder.card = {"architecture": {"tower": tower}}
+    assert run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f").n_kept == 1
+    assert described() == {**before, "tower": {"name": "ours", "pretrained": "none"}}
+
+
 def test_scores_equal_a_slow_loop_over_frames(videos, embedder, prompts, tmp_path):
     run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f")
     with VideoSampler(videos / "sub-01.mp4", sample_fps=5.0) as frames:

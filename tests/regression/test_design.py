@@ -76,13 +76,15 @@ def test_who_is_not_in_it_and_why():
     ]
     assert design.n_excluded == 6
     assert design.flow.set_index("step")["visits"].to_dict() == {
-        "in the features": 7,
-        "with usable features": 4,
-        "in the ratings": 6,
-        "selected": 5,
-        "with a complete rating": 3,
+        "in the features or the ratings": 8,  # a, b, c, d, e, g, h, i
+        "with a rating": 6,  # less e, h
+        "selected": 5,  # less c
+        "with a complete rating": 3,  # less b, i
+        "with features": 2,  # less g
+        "with usable features": 1,  # less d
         "in the analysis": 1,
     }
+    assert design.flow["participants"].tolist() == design.flow["visits"].tolist()
 
 
 def test_sessions_on_one_side_only():

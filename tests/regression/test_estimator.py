@@ -237,6 +237,8 @@ def test_features_of_another_making_are_refused(make_design):
     # Nor what the choice of a precision found on other people's frames.
     measured = {"mean_cosine": 0.99987, "n_frames": 32}
     predict_visits(estimator, table(X, {**SOURCE, "precision_check": measured}))
+    # Nor the tower's name, which features.json did not hold before: the model's hash is compared.
+    predict_visits(estimator, table(X, {**SOURCE, "tower": {"name": "ViT-B-32-quickgelu"}}))
 
 
 def test_damaged_files_are_refused(make_design, tmp_path):

@@ -18,6 +18,8 @@ from emoclip_clinical.regression.longitudinal import (
     one_row_a_visit,
     repeated_correlation,
 )
+from emoclip_clinical.regression.resampling import correlation_of, subject_counts
+from emoclip_clinical.regression.subject_sums import by_repeat, pearson, subject_sums
 
 
 def visits(seed: int = 0, *, n: int = 30, two: int = 14, three: int = 6) -> CrossValidation:
@@ -183,6 +185,44 @@ def test_what_has_learnt_nothing_is_not_called_an_inverse_relation() -> None:
     assert (made.between.p, made.between.low, made.between.high) == (None, None, None)
     assert made.mixed_model is None
     assert sum("no p and no interval" in w for w in made.warnings) == 2
+
+
+def test_a_warning_names_the_row_that_lies_below_zero() -> None:
+    cv = visits()
+    late = cv.keys["session_id"].to_numpy() != "ses-2"
+    # All rise together; what is left of each change goes the other way.
+    made = analyse_visits(
+        replace(cv, observed=cv.observed + 50 * late, predicted=50.0 * late - cv.predicted),
+        resamples=0,
+        confidence=0.95,
+        seed=0,
+    )
+    assert made.within_adjusted.r < 0 < made.within.r
+    told = [w for w in made.warnings if w.startswith("within participants")]
+    assert len(told) == 1
+    assert told[0].startswith("within participants, less the means of visits: below zero")
+
+
+def test_no_resampled_correlation_lies_beyond_one() -> None:
+    rng = np.random.default_rng(0)
+    counts = subject_counts(4, resamples=4000, seed=0)
+    for _ in range(20):
+        x, y = 10 * rng.random((2, 4))
+        drawn = correlation_of(x, y)(counts)
+        cv = CrossValidation(
+            target="t",
+            keys=pd.DataFrame({"participant_id": list("abcd"), "session_id": ""}),
+            observed=x,
+            predicted=y[np.newaxis],
+            baseline=np.zeros((1, 4)),
+            fold=np.zeros((1, 4), dtype=int),
+            weight=np.ones(4),
+            chosen=(),
+        )
+        drawn = np.concatenate([drawn, by_repeat(pearson, subject_sums(cv), counts)[0]])
+        # Two of the four subjects are on a line: r is 1 or -1 but for rounding.
+        assert (np.abs(drawn[np.isfinite(drawn)]) > 1 - 1e-9).sum() > 100
+        assert np.nanmax(np.abs(drawn)) <= 1
 
 
 def test_a_fit_that_does_not_converge_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_repeated_raters_share_a_visits_features_and_its_weight(two_raters, tmp_
     assert design.y.tolist() == [3, 1, 2, 4, 5]
     assert design.weights.tolist() == [0.5, 0.5, 0.5, 0.5, 1]
     assert design.rater_ids == ("zoe", "amy", "zoe", "amy", "zoe")
-    assert design.flow["visits"].tolist() == [3] * 5
+    assert design.flow["visits"].tolist() == [3] * 6
     assert len(design.per_rater) == 5
 
 

@@ -157,7 +157,7 @@ def test_an_interview_without_a_segment_is_told_in_the_flow(folder: Path) -> Non
     wanted = "no usable features (excluded: all 6 usable segments were marked to be left out)"
     assert excluded["reason"].tolist() == [wanted]
     flow = pd.read_csv(result.folder / "flow.csv").set_index("step")["visits"]
-    assert (flow["in the features"], flow["with usable features"]) == (15, 14)
+    assert (flow["with features"], flow["with usable features"]) == (15, 14)
     provenance = json.loads((result.folder / "provenance.json").read_text())
     assert len(provenance["inputs"]["exclusions"]) == 64
     for path in result.folder.rglob("*"):

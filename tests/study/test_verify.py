@@ -261,6 +261,31 @@ def test_a_preregistration_spells_out_the_choices(study: Path) -> None:
         assert f"`regression.{key}`" in text
 
 
+def test_a_preregistration_tells_the_tower_of_the_locked_model(tmp_path: Path) -> None:
+    study = build(tmp_path)
+    card = study / "models" / "emoclip" / "model.json"
+
+    def said() -> str:
+        freeze(study, overwrite=True)
+        return written()
+
+    def written() -> str:
+        write_preregistration(study, study / "plan.md")
+        text = (study / "plan.md").read_text()
+        return text.split("## What it is estimated from")[1].split("##")[0]
+
+    content = json.loads(card.read_text())
+    # As a model that was trained with --set, or imported: the protocol knows nothing of it.
+    content["architecture"] = {"name": "emoclip", "tower": {"name": "ward-convnet"}}
+    card.write_text(json.dumps(content))
+    assert "scored by the model `emoclip` (tower ward-convnet) against" in said()
+    content["weights_sha256"] = "1" * 64
+    card.write_text(json.dumps(content))
+    assert "the model `emoclip` (tower **[to be filled in]**)" in written()
+    shutil.rmtree(study / "models")
+    assert "did not exist when the plan was locked: `emoclip`, tower ViT-B-32-quickgelu" in said()
+
+
 def test_a_preregistration_tells_of_permutations_within_left_out_sites() -> None:
     text = " ".join(_analysis(RegressionConfig(cv="leave_one_site_out"), 0))
     assert "permutations of the ratings over subjects, within the sites of `site`;" in text

@@ -65,7 +65,8 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
     rated = (
         f"{record['target']}; {raters['n_raters']} raters"
         if raters
-        else f"{record['target']}; who rated, and whether blind to the video: {FOR_THE_AUTHOR}"
+        else f"{record['target']}; who rated, and whether blind to the {result.predictors}: "
+        f"{FOR_THE_AUTHOR}"
     )
     unknown = _unknown_choice(result)
     selected = "selected by the protocol's `where`; " if regression.get("where") else ""
@@ -90,7 +91,7 @@ def _data(result: ResultFolder) -> tuple[Row, ...]:
             "7",
             "Data preparation and quality checks, alike in all groups",
             "the same steps for every visit; quality by interview"
-            if result.provenance.get("features")
+            if result.is_from_extract
             else CHOSEN_ELSEWHERE,
             ("recordings", "methods"),
         ),
@@ -227,7 +228,7 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
             f"{_predictors(result)} Does recording quality go with them?",
             ("quality-alone", "recordings"),
         ),
-        ("outcome", "Did raters know the video features, or only the interview?", ("ceiling",)),
+        ("outcome", _outcome(result), ("ceiling",)),
         (
             "analysis: leaks",
             f"{shared} participants on both sides of a split. {_leaks(result, shared)}",
@@ -254,8 +255,14 @@ def probast(result: ResultFolder, titles: dict[str, str]) -> Section:
     return Section("probast", "PROBAST+AI hints", (text,), tables=(table,))
 
 
+def _outcome(result: ResultFolder) -> str:
+    if not result.is_from_extract:
+        return "Did raters know the features when they rated?"
+    return "Did raters know the video features, or only the interview?"
+
+
 def _predictors(result: ResultFolder) -> str:
-    if not result.provenance.get("features"):
+    if not result.is_from_extract:
         return f"How they were made and chosen is {CHOSEN_ELSEWHERE}."
     unknown = _unknown_choice(result)
     chosen = "" if unknown is None else f" How they were chosen is {unknown}."
@@ -272,7 +279,7 @@ def _leaks(result: ResultFolder, shared: int) -> str:
 
 def _unknown_choice(result: ResultFolder) -> str | None:
     """Say why it is not known how the feature columns were chosen; None where it is."""
-    if not result.provenance.get("features"):
+    if not result.is_from_extract:
         return CHOSEN_ELSEWHERE
     return CHOSEN_BY_NAME if _regression(result).get("feature_columns") else None
 

@@ -19,28 +19,29 @@ from emoclip_clinical.study.report.document import (
     number,
     p_phrase,
 )
-from emoclip_clinical.study.report.folder import Record
+from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.sentences import difference_unit
 
 _BASELINES = {
     "dummy": "mean rating of the training participants",
     "covariates_only": "covariates alone",
-    "covariates_and_video": "covariates and video",
+    "covariates_and_video": "covariates and {predictors}",
     "quality_only": "recording quality alone",
-    "quality_and_video": "recording quality and video",
+    "quality_and_video": "recording quality and {predictors}",
 }
 
 
-def _title(name: str) -> str:
+def _title(name: str, predictors: str) -> str:
     titles: Mapping[str, str] = {str(k): info.title for k, info in CATALOGUE.items()}
-    return titles.get(name) or _BASELINES[name]
+    return titles.get(name) or _BASELINES[name].format(predictors=predictors)
 
 
-def models(record: Record) -> Section:
+def models(result: ResultFolder) -> Section:
     """Return the models and baselines on the same folds."""
+    record, predictors = result.metrics, result.predictors
     rows = tuple(
         (
-            _title(m["name"]) + (" (this result)" if m["role"] == "main" else ""),
+            _title(m["name"], predictors) + (" (this result)" if m["role"] == "main" else ""),
             int(m["n_subjects"]),
             Number(m["pearson_fold_mean"]),
             Number(m["pearson_pooled"]),
@@ -57,14 +58,14 @@ def models(record: Record) -> Section:
         "rating has found nothing that helps new participants. Only this result's p was tested: "
         "choosing the best row afterwards would be another analysis."
     )
-    tables = (Table("models", head, rows), *([_differences(beside)] if beside else []))
+    tables = (Table("models", head, rows), *([_differences(beside, predictors)] if beside else []))
     return Section("models", "Models compared", (text,), tables=tables)
 
 
-def _differences(beside: Sequence[Record]) -> Table:
+def _differences(beside: Sequence[Record], predictors: str) -> Table:
     rows = tuple(
         (
-            _title(m["name"]),
+            _title(m["name"], predictors),
             Number(m["r_less_main"]["value"]),
             Span(m["r_less_main"]["ci_low"], m["r_less_main"]["ci_high"]),
             Number(m["mae_less_main"]["value"]),
@@ -81,22 +82,23 @@ def _differences(beside: Sequence[Record]) -> Table:
     return Table("model_differences", head, rows, caption)
 
 
-def confounds(record: Record) -> Section:
-    """Return what covariates predict, and what video adds."""
-    found = record["confounds"]
+def confounds(result: ResultFolder) -> Section:
+    """Return what covariates predict, and what video or other features add."""
+    found, predictors = result.metrics["confounds"], result.predictors
     if found is None:
-        text = "No covariate was compared with the video; the warnings say why."
+        text = f"No covariate was compared with the {predictors}; the warnings say why."
         return Section("confounds", "Confounds", (text,))
     text = (
-        f"What {listed(found['names'])} predict alone, and what the video adds to them (ridge, "
-        "the confounds without a penalty). The ratings are raw in every row."
+        f"What {listed(found['names'])} predict alone, and the gain from the {predictors} beside "
+        "them (ridge, the confounds without a penalty). The ratings are raw in every row."
     )
-    return Section("confounds", "Confounds", (text,), tables=(_against("confounds", found),))
+    table = _against("confounds", found, predictors)
+    return Section("confounds", "Confounds", (text,), tables=(table,))
 
 
-def quality_alone(record: Record) -> Section:
+def quality_alone(result: ResultFolder) -> Section:
     """Return whether recording quality alone predicts the rating."""
-    found = record["quality_alone"]
+    found = result.metrics["quality_alone"]
     title = "Does recording quality alone predict it?"
     if found is None:
         return Section("quality-alone", title, ("Not known; the warnings say why.",))
@@ -113,10 +115,11 @@ def quality_alone(record: Record) -> Section:
         f"r = {number(alone['pearson_pooled'])}, which {verdict}"
         + ("." if p is None else f" ({p_phrase(p)}).")
     )
-    return Section("quality-alone", title, (text,), tables=(_against("quality_alone", found),))
+    table = _against("quality_alone", found, result.predictors)
+    return Section("quality-alone", title, (text,), tables=(table,))
 
 
-def _against(key: str, found: Record) -> Table:
+def _against(key: str, found: Record, predictors: str) -> Table:
     alone, gain, skill = found["alone"], found["gain_r"], found["gain_skill"]
     rows: tuple[tuple[Cell, ...], ...] = (
         (
@@ -125,16 +128,16 @@ def _against(key: str, found: Record) -> Table:
             Span(alone["ci_low"], alone["ci_high"]),
             Chance(alone["p_permutation"]),
         ),
-        ("video alone", Number(found["video_pearson_pooled"]), "", ""),
+        (f"{predictors} alone", Number(found["video_pearson_pooled"]), "", ""),
         ("together", Number(found["combined_pearson_pooled"]), "", ""),
         (
-            "video, these removed in the fold",
+            f"{predictors}, these removed in the fold",
             Number(found["residualised_pearson_pooled"]),
             "",
             "",
         ),
         (
-            "gain in r from video",
+            f"gain in r from {predictors}",
             Number(gain["value"]),
             Span(gain["ci_low"], gain["ci_high"]),
             Chance(found["p_gain_freedman_lane"]),
@@ -145,7 +148,7 @@ def _against(key: str, found: Record) -> Table:
             Span(skill["ci_low"], skill["ci_high"]),
             "",
         ),
-        ("partial r of video and rating", Number(found["partial_r"]), "", ""),
+        (f"partial r of {predictors} and rating", Number(found["partial_r"]), "", ""),
     )
     caption = (
         "Alone: bootstrap interval, conditional on the fitted models, and permutation p, ratings "

@@ -64,6 +64,16 @@ class ResultFolder:
     moments: pd.DataFrame | None
 
     @property
+    def is_from_extract(self) -> bool:
+        """Whether `extract` made the features; else they came from a table of unknown origin."""
+        return bool(self.provenance.get("features"))
+
+    @property
+    def predictors(self) -> str:
+        """What ratings were estimated from, in a word: another tool's features may be of sound."""
+        return "video" if self.is_from_extract else "features"
+
+    @property
     def visits(self) -> pd.DataFrame:
         """A row a visit: keys, observed, mean, lowest and highest prediction over the repeats.
 

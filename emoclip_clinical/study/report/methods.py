@@ -8,6 +8,7 @@ from typing import Any
 from emoclip_clinical.regression.analysis import LEAVE_ONE_OUT
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import Section, capitalised, listed, number
+from emoclip_clinical.study.report.features_text import features_text
 from emoclip_clinical.study.report.folder import Record, ResultFolder
 from emoclip_clinical.study.report.result_sections import SCHEMES
 from emoclip_clinical.study.report.sentences import (
@@ -66,56 +67,20 @@ def methods(result: ResultFolder) -> Section:
     """Return paragraphs that can be pasted into a paper, and the references they need."""
     record, provenance = result.metrics, result.provenance
     protocol = provenance["protocol"] if isinstance(provenance["protocol"], Mapping) else {}
-    from_extract = bool(provenance.get("features"))
     parts = (
-        _features(record, protocol) if from_extract else _other_features(record),
+        features_text(result),
         _ratings(record, protocol.get("regression", {})),
         _model(record),
         _performance(record),
-        _around(record),
+        _around(record, result.predictors),
         _software(provenance),
     )
     return Section(
         "methods",
         "Methods text",
         parts,
-        points=_references(record, from_extract=from_extract),
+        points=_references(record, from_extract=result.is_from_extract),
         to_paste=True,
-    )
-
-
-def _features(record: Record, protocol: Mapping[str, Any]) -> str:
-    found, model = protocol.get("extraction", {}), protocol.get("model", {})
-    face = {
-        "detect": f"faces were found with {found.get('detector')} at "
-        f"{found.get('detection_fps'):g} pictures a second and followed over time"
-        if isinstance(found.get("detection_fps"), int | float)
-        else "faces were found and followed over time",
-        "whole_frame": "pictures were used whole",
-        "precomputed": "faces were cut out with boxes of another tool",
-    }.get(str(found.get("face")), "faces were cut out")
-    fps = found.get("sample_fps") or model.get("sample_fps")
-    rate = f"{fps:g} pictures a second" if isinstance(fps, int | float) else "the model's rate"
-    window, stride = found.get("window_seconds"), found.get("stride_seconds")
-    length = f"{window:g} s" if isinstance(window, int | float) else "the model's clip length"
-    step = f", one every {stride:g} s" if isinstance(stride, int | float) else ""
-    pooled = ", ".join(str(p).replace("_", " ") for p in found.get("pooling", ()))
-    tower = model.get("tower", {}).get("name", "CLIP")
-    return (
-        f"Interview videos were sampled at {rate}; {face}. Segments had {length}{step}. A "
-        f"vision-language model for facial expression (EmoCLIP; image and text tower {tower}) gave "
-        "each segment its similarity to sentences that describe expressions; no rating was used "
-        "for this. Segments were pooled to one row of features an interview"
-        + (f" ({pooled})" if pooled else "")
-        + f", {record['settings']['n_features']} in all."
-    )
-
-
-def _other_features(record: Record) -> str:
-    n = record["settings"]["n_features"]
-    return (
-        f"Each visit was described by {n} features from a table that was made elsewhere [FOR THE "
-        "AUTHOR: how]."
     )
 
 
@@ -213,7 +178,7 @@ def _performance(record: Record) -> str:
     )
 
 
-def _around(record: Record) -> str:
+def _around(record: Record, predictors: str) -> str:
     beside = [CATALOGUE[m["name"]].title for m in record["models"] if m["role"] == "compared"]
     parts = []
     if beside:
@@ -221,7 +186,7 @@ def _around(record: Record) -> str:
     if record["confounds"] is not None:
         names = listed(record["confounds"]["names"])
         test = "" if record["confounds"]["p_gain_freedman_lane"] is None else " (Freedman-Lane p)"
-        parts.append(f"{names} were compared with the video alone and together{test}")
+        parts.append(f"{names} were compared with the {predictors} alone and together{test}")
     if record["quality_alone"] is not None:
         parts.append("so was recording quality")
     if record["repeated_visits"] is not None:
@@ -231,7 +196,9 @@ def _around(record: Record) -> str:
     if record["subgroups"]:
         parts.append("errors are given by subgroup of ten participants or more")
     text = "; ".join(parts)
-    return f"{capitalised(text)}." if text else "No covariate was compared with the video."
+    if not text:
+        return f"No covariate was compared with the {predictors}."
+    return f"{capitalised(text)}."
 
 
 def _software(provenance: Record) -> str:

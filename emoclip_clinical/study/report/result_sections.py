@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emoclip_clinical.regression.flow import KNOWN
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.study.report.document import (
     Cell,
@@ -56,11 +57,16 @@ _MEASURES = {
 
 
 def participants(record: Record) -> Section:
-    """Return the flow from both sides' numbers down to the analysis."""
+    """Return the flow from everybody who is known down to the analysis."""
+    is_nested = record["flow"][0]["step"] == KNOWN
     flow = Table(
         "flow",
         ("step", "participants", "visits"),
         tuple((str(r["step"]), int(r["participants"]), int(r["visits"])) for r in record["flow"]),
+        "Each step is a part of the one before it"
+        + (", less visits that are listed below." if record["losses"] else ".")
+        if is_nested  # a result of before counted each side for itself
+        else "Features and ratings are counted each for themselves; the analysis needs both.",
     )
     lost = tuple(
         (_STAGES.get(x["stage"], str(x["stage"])), str(x["reason"]), int(x["visits"]))

@@ -248,6 +248,40 @@ def test_the_methods_can_be_pasted(made: Document, record: dict) -> None:
         assert author in references
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_the_methods_tell_of_the_model_that_made_the_features(change: Callable[..., Path]) -> None:
+    def said(**source: object) -> str:
+        folder = change(
+            "provenance.json",
+            features=source,
+            protocol__model={"tower": {"name": "ViT-of-the-protocol"}, "sample_fps": 6.25},
+            protocol__extraction={"face": "detect", "detector": "yunet", "detection_fps": 2.0},
+        )
+        made = document(read_result(folder))
+        return next(s for s in made.sections if s.key == "methods").text[0]
+
+    text = said(
+        sampling={"sample_fps": 4.0, "window_seconds": 4.0, "stride_seconds": 2.0},
+        faces={"face": "whole_frame"},
+        pooling={"statistics": ["mean", "embedding_sd"], "weights": "equal"},
+        tower={"name": "emoclip-small-64", "pretrained": "none"},
+    )
+    assert text.startswith(
+        "Interview videos were sampled at 4 pictures a second; pictures were used whole. Segments "
+        "had 4 s, one every 2 s."
+    )
+    assert "image and text tower emoclip-small-64)" in text
+    assert "(mean, embedding sd)" in text
+    assert "tower ViT-B-16, pretrained weights laion" in said(
+        tower={"name": "ViT-B-16", "pretrained": "laion"}
+    )
+    text = said(model={"hash": "ab"})
+    assert "image and text tower [FOR THE AUTHOR: which]" in text
+    assert "sampled at [FOR THE AUTHOR: how many] pictures a second" in text
+    assert "yunet" not in text
+    assert "ViT" not in text
+
+
 WITHIN = "participants with the same visits and the same value of the column site, the whole"
 
 
@@ -424,6 +458,49 @@ def test_nothing_is_vouched_for_that_is_not_known(
     assert "No sign of a leak" not in chosen
     assert "columns chosen by name (feature_columns); for the author to say" in chosen
     assert "Made without the ratings" in chosen
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_flow_says_whether_its_steps_are_parts_of_each_other(
+    change: Callable[..., Path], record: dict
+) -> None:
+    def caption(folder: Path) -> str:
+        made = document(read_result(folder))
+        return next(t for t in made.tables if t.key == "flow").caption
+
+    loss = {"stage": "rating", "reason": "N1 is missing", "visits": 1}
+    said = "Each step is a part of the one before it"
+    told = caption(change("metrics.json", losses=[loss]))
+    assert told == f"{said}, less visits that are listed below."
+    assert caption(change("metrics.json", losses=[])) == f"{said}."
+    before = [{"step": "in the features", "participants": 9, "visits": 9}, *record["flow"][1:]]
+    told = caption(change("metrics.json", flow=before))
+    assert told.startswith("Features and ratings are counted")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_features_of_another_tool_are_not_called_video(
+    two_targets: tuple[TargetResult, ...], change: Callable[..., Path]
+) -> None:
+    def words_of(folder: Path) -> str:
+        made = document(read_result(folder))
+        keys = {"models", "confounds", "quality-alone", "methods", "tripod", "probast"}
+        sections = [s for s in made.sections if s.key in keys]
+        cells = [str(c) for s in sections for t in s.tables for row in t.rows for c in row]
+        return " | ".join([*(p for s in sections for p in s.text), *cells])
+
+    elsewhere = words_of(two_targets[0].folder)
+    assert "video" not in elsewhere.casefold()
+    for part in (
+        "covariates and features",
+        "the gain from the features beside them",
+        "partial r of features and rating",
+        "Age and sex were compared with the features alone",
+    ):
+        assert part in elsewhere
+    ours = words_of(change("metrics.json", confounds=None, human_ceiling=None))
+    assert "No covariate was compared with the video" in ours
+    assert "whether blind to the video" in ours
 
 
 def test_a_change_in_per_cent_is_not_reported_in_scale_points(tmp_path: Path) -> None:
