@@ -258,7 +258,10 @@ def test_validate_lists_the_faults_of_all_files(study: Path) -> None:
 def test_init_makes_a_protocol_that_is_valid_and_keeps_one_that_is_there(tmp_path: Path) -> None:
     from emoclip_clinical.study.protocol import Protocol, open_study
 
-    assert call("init", tmp_path / "new").exit_code == 0
+    begun = call("init", tmp_path / "new")
+    assert begun.exit_code == 0
+    # The first command that it leads to leaves the study as confirmatory as it was.
+    assert "run `emoclip-clinical validate --without-values`" in " ".join(begun.output.split())
     made = open_study(tmp_path / "new").protocol
     assert made == Protocol(name="my-study")
     assert "is there already" in refused(call("init", tmp_path / "new"))
