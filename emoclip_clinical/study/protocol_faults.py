@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from emoclip_clinical.features.interview_tables import table_instead
 from emoclip_clinical.study.protocol_reading import KeyPath, Place, ProtocolText
 
 _MAY_BE_FILES: tuple[KeyPath, ...] = (("data", "clips"), ("evaluation", "data"))
@@ -72,7 +73,8 @@ def missing_files(
         if isinstance(value, str) and not (folder / value).exists():
             place = text.places.get(("data", key), Place())
             where = f"{place}: " if place.file else ""
-            faults.append(f"{where}data.{key}: no such file or folder: {folder / value}")
+            instead = table_instead(folder / value) if key == "interviews" else ""
+            faults.append(f"{where}data.{key}: no such file or folder: {folder / value}{instead}")
     return faults
 
 
