@@ -92,7 +92,10 @@ def _fault(
     got = "" if isinstance(error["input"], dict) else f", got {_shown(error['input'])}"
     if one_of_several:
         return place, f"{place}: {key} should be text or a number{got}"
-    return place, f"{place}: {key} {_wanted(error, path)}{got}{_as_a_list(error)}"
+    wanted = _wanted(error, path)
+    # Checks of ours may have said it already.
+    got = "" if wanted.endswith(got) else got
+    return place, f"{place}: {key} {wanted}{got}{_as_a_list(error)}"
 
 
 def _wanted(error: Any, path: KeyPath) -> str:
@@ -106,8 +109,8 @@ def _wanted(error: Any, path: KeyPath) -> str:
         return f"should have at least {least} {'entry' if least == 1 else 'entries'}"
     if kind in _WANTED:
         return _WANTED[kind]
-    message = str(error["msg"])
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return message.removeprefix(f"{path[-1]} ") if path else message
 
 
 def _shown(value: object) -> str:

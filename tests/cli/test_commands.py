@@ -84,6 +84,8 @@ def test_help_shows_the_defaults_of_the_settings() -> None:
 
 def test_power_says_which_criteria_its_number_answers() -> None:
     without = call("power", "--predictors", "10", "--r-squared", "0.16").output
+    assert call("power").output == without
+    assert "a model of 10 predictors, R² 0.16 (Riley" in without
     rows = [line.split() for line in without.splitlines() if line.strip()]
     assert ["mean", "not", "known"] in [row[:3] for row in rows]
     assert "all but mean" in without
@@ -282,6 +284,12 @@ def test_init_makes_a_protocol_that_is_valid_and_keeps_one_that_is_there(tmp_pat
     made = open_study(tmp_path / "new").protocol
     assert made == Protocol(name="my-study")
     assert "is there already" in refused(call("init", tmp_path / "new"))
+
+
+def test_a_setting_of_ours_says_once_what_came(tmp_path: Path) -> None:
+    said = refused(call("extract", tmp_path, "--study", tmp_path, "--patient", "Left"))
+    wanted = "largest, longest, left, right, track:<k> (k from 1) or reference"
+    assert said.strip() == f"error: --set: extraction.patient must be {wanted}, got 'Left'"
 
 
 def test_the_shipped_protocols_are_valid(tmp_path: Path) -> None:
