@@ -66,8 +66,8 @@ def command(
 ) -> None:
     """Turn interviews into segment scores, embeddings and pooled features.
 
-    Goes on where an interrupted run stopped. An interview that can not be read is listed, the
-    others go on, and the exit code is 3. Shards may run at the same time; when all have ended,
+    Goes on where an interrupted run stopped. An interview that can not be read, or of which no
+    segment can be scored, is listed, the others go on, and the exit code is 3. Shards may run at the same time; when all have ended,
     the same call with --merge in place of --shard makes the tables.
     """
     from emoclip_clinical.features.scale_out import parse_scale
@@ -99,7 +99,7 @@ def command(
     else:
         _print(result)
     say(f"features: {result.folder}")
-    if result.n_failed or result.n_partial:
+    if not result.complete:
         raise typer.Exit(PARTLY_DONE)
 
 
@@ -132,6 +132,7 @@ def _summary(result: ExtractionResult) -> dict[str, object]:
         "n_interviews": len(result.interviews),
         "n_failed": result.n_failed,
         "n_partial": result.n_partial,
+        "n_unscored": result.n_unscored,
         "n_kept": result.n_kept,
         "warnings": list(result.warnings),
         "interviews": [

@@ -22,4 +22,8 @@ def command(
 
     for path in begin_study(directory, protocol=protocol):
         say(f"made {path}")
-    say("next: put interviews and ratings.csv there, and run `emoclip-clinical validate`")
+    # With the values it would be a look at the outcome, and no later result confirmatory.
+    say(
+        "next: put interviews and ratings.csv there, and run "
+        "`emoclip-clinical validate --without-values`"
+    )

@@ -64,7 +64,7 @@ def command(
     if json_:
         typer.echo(json.dumps(_record(size, simulated), indent=2, ensure_ascii=False))
     else:
-        _print(size, simulated)
+        _print(size, simulated, of=f"{predictors} predictors, R² {r_squared:g}")
 
 
 def _record(size: SampleSize, simulated: SimulatedPower | None) -> dict[str, object]:
@@ -73,12 +73,13 @@ def _record(size: SampleSize, simulated: SimulatedPower | None) -> dict[str, obj
     return {"riley": asdict(size), "simulation": None if simulated is None else asdict(simulated)}
 
 
-def _print(size: SampleSize, simulated: SimulatedPower | None) -> None:
+def _print(size: SampleSize, simulated: SimulatedPower | None, *, of: str) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(title="Subjects to develop a model (Riley et al. 2019)", title_justify="left",
-                  box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fmt: skip
+    table = Table(title=f"Subjects to develop a model of {of} (Riley et al. 2019)",
+                  title_justify="left", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0))  # fmt: skip
     table.add_column("criterion")
     table.add_column("subjects", justify="right")
     table.add_column("so that")

@@ -55,6 +55,10 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder of results; else the study's.")
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Lose an earlier result that kept to its lock."),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -112,7 +116,8 @@ def command(
 ) -> None:
     """Estimate ratings from features, with subjects never on both sides of a split.
 
-    Writes predictions, folds, metrics and a report for each target.
+    Writes predictions, folds, metrics and a report for each target; but no exploratory result
+    over one that kept to its lock.
 
     The protocol decides what options leave open; defaults in brackets are those without one.
     """
@@ -141,7 +146,12 @@ def command(
     )
     with progress_bars() as progress:
         results = run_regress(
-            opened, features=features, ratings=ratings, output=output, progress=progress
+            opened,
+            features=features,
+            ratings=ratings,
+            output=output,
+            overwrite=overwrite,
+            progress=progress,
         )
     show(results, as_json=json_)
 

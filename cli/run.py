@@ -85,7 +85,7 @@ def command(
     _show(done, as_json=json_)
     done.raise_failures()
     if any(end.ending == "partly" for end in done.ends) or (
-        done.extracted is not None and done.extracted.n_partial
+        done.extracted is not None and not done.extracted.complete
     ):
         raise typer.Exit(PARTLY_DONE)
 

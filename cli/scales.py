@@ -41,10 +41,16 @@ def command(
 
 
 def _list(scales: list[Scale]) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table("scale", "form", "items", "range")
-    table.add_column("scores", overflow="fold", min_width=28)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # What is typed is never broken; a terminal of 80 columns has room for it.
+    table.add_column("scale", no_wrap=True)
+    table.add_column("form", max_width=12)
+    table.add_column("items", no_wrap=True)
+    table.add_column("range", no_wrap=True)
+    table.add_column("scores", overflow="fold")
     for scale in scales:
         table.add_row(
             scale.name,
@@ -70,7 +76,10 @@ def _print(scale: Scale) -> None:
         highlight=False,
     )
     if scale.sums:
-        scores = Table("target", "range", "items", "source")
+        scores = Table()
+        scores.add_column("target", no_wrap=True)
+        scores.add_column("range", no_wrap=True)
+        scores.add_column("items")
         for s in scale.sums:
             target = Target("", (*s.items, *s.minus), scale, s.score, s.minus)
             counted = ("mean of " if s.score == "mean" else "") + ", ".join(s.items)
@@ -78,9 +87,11 @@ def _print(scale: Scale) -> None:
                 f"{scale.name}.{s.name}",
                 f"{target.minimum:g} to {target.maximum:g}",
                 counted + (f"; minus {', '.join(s.minus)}" if s.minus else ""),
-                s.source or "",
             )
         console.print(scores)
+        for source in dict.fromkeys(s.source for s in scale.sums if s.source):
+            of = ", ".join(s.name for s in scale.sums if s.source == source)
+            console.print(f"{of}: {source}", highlight=False)
     items = Table("item", "name", "in a picture of the face")
     for item in scale.items:
         items.add_row(item.code, item.name, item.face.replace("_", " "))

@@ -14,6 +14,15 @@ from ._options import JsonOption, SetOption, StudyOption
 
 if TYPE_CHECKING:
     from emoclip_clinical.study.withdrawal import Withdrawal
+    from emoclip_clinical.study.withdrawal_plan import Fate, Traces
+
+LEFT_ALONE = "yours, and left alone"
+FATES: dict[Fate, str] = {
+    "file": "to be removed",
+    "rows": "rows to be removed of",
+    "by hand": LEFT_ALONE,
+}
+"""What --sources makes of the user's own files."""
 
 
 @guarded
@@ -48,16 +57,16 @@ def command(
 
     opened = open_study(study, overrides=set_)
     planned = plan_withdrawal(opened, participant, sources=sources)
-    _show_plan(planned, sources=sources)
+    _show_plan(planned, study, sources=sources)
     if dry_run:
-        _end(planned, as_json=json_, done=False)
+        _end(planned, study, as_json=json_, sources=sources, done=False)
         return
     if not yes and not _agrees():
         from emoclip_clinical.records import InputError
 
         raise InputError("nothing was removed; say --yes to do it without being asked")
     done = withdraw(opened, participant, salt=secrets.token_hex(16), sources=sources)
-    _end(done, as_json=json_, done=True)
+    _end(done, study, as_json=json_, sources=sources, done=True)
     if done.remaining:
         raise typer.Exit(PARTLY_DONE)
 
@@ -66,15 +75,19 @@ def _agrees() -> bool:
     return sys.stdin.isatty() and typer.confirm("Remove all this? It can not be undone.", err=True)
 
 
-def _show_plan(planned: Withdrawal, *, sources: bool) -> None:
+def _show_plan(planned: Withdrawal, study: Path, *, sources: bool) -> None:
     for role, n in planned.traces.counts().items():
         say(f"to be removed: {role}: {n}")
     say("to be removed: all caches (.emoclip)")
-    for role, n in planned.traces.source_counts().items():
-        say(f"{'to be removed' if sources else 'yours, and left alone'}: {role}: {n}")
+    for fate, what in FATES.items():
+        what_becomes = what if sources else LEFT_ALONE
+        for role, files in planned.traces.source_files(study, fate).items():
+            say(f"{what_becomes}: {role}: {len(files)}: {', '.join(files)}")
 
 
-def _end(withdrawal: Withdrawal, *, as_json: bool, done: bool) -> None:
+def _end(
+    withdrawal: Withdrawal, study: Path, *, as_json: bool, sources: bool, done: bool
+) -> None:
     learners = withdrawal.learners
     for name in learners.models:
         warn([f"model {name} was trained on clips of them: train it again without these"])
@@ -85,17 +98,33 @@ def _end(withdrawal: Withdrawal, *, as_json: bool, done: bool) -> None:
     if withdrawal.has_lock:
         warn(["protocol.lock was made with them: it no longer matches this study"])
     if done:
-        for role, n in withdrawal.remaining.items():
-            warn([f"still there: {role}: {n}; remove them yourself, or with --sources"])
+        _warn_of_rest(withdrawal, study, sources=sources)
         say("done: run `regress` again for results without them; copies outside this folder and "
             "backups are not touched")  # fmt: skip
     if as_json:
         record = {
             "removed" if done else "to_remove": withdrawal.traces.counts(),
             "sources": withdrawal.traces.source_counts(),
-            "remaining": dict(withdrawal.remaining),
+            "source_files": _own_files(withdrawal.traces, study),
+            "remaining": withdrawal.remaining,
+            "remaining_files": _own_files(withdrawal.left, study),
             "models": list(learners.models),
             "unknown_models": list(learners.unknown_models),
             "estimators": list(learners.estimators),
         }
         typer.echo(json.dumps(record))
+
+
+def _warn_of_rest(withdrawal: Withdrawal, study: Path, *, sources: bool) -> None:
+    for role, n in withdrawal.left.counts().items():
+        warn([f"still there: {role}: {n}"])
+    for fate in FATES:
+        way = "" if sources or fate == "by hand" else ", or with --sources"
+        for role, files in withdrawal.left.source_files(study, fate).items():
+            named = ", ".join(files)
+            warn([f"still there: {role}: {len(files)}: {named}; remove them yourself{way}"])
+
+
+def _own_files(traces: Traces, study: Path) -> list[str]:
+    found = (traces.source_files(study, fate).values() for fate in FATES)
+    return sorted(name for by_role in found for files in by_role for name in files)

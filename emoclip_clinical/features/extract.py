@@ -55,6 +55,17 @@ class ExtractionResult:
         return sum(outcome.status == "partial" for outcome in self.interviews)
 
     @property
+    def n_unscored(self) -> int:
+        """Interviews that were read and of which no segment has scores, as their status says."""
+        known = ("ok", "partial", "failed")
+        return sum(outcome.status not in known for outcome in self.interviews)
+
+    @property
+    def complete(self) -> bool:
+        """True where every interview was read to its end and has scores."""
+        return not (self.n_failed or self.n_partial or self.n_unscored)
+
+    @property
     def n_kept(self) -> int:
         """Interviews that an earlier run had finished."""
         return sum(outcome.kept for outcome in self.interviews)

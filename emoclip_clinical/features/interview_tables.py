@@ -48,7 +48,28 @@ def unread_table_fault(folder: Path, videos: Iterable[Path]) -> str | None:
         return None
     return (
         f"{FOLDER_TABLE} beside the folder {folder} names videos of it and would not be read: pass "
-        "it in place of the folder, or move it into the folder"
+        f"it in place of the folder (data.interviews: {FOLDER_TABLE}), or move it into the folder"
+    )
+
+
+def table_instead(folder: Path) -> str:
+    """Say what to write where an interviews.csv lies beside a folder without videos.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not be there.
+
+    Returns
+    -------
+    str
+        To be added to a fault; empty where no such table lies there.
+    """
+    if table_in(folder.absolute().parent) is None:
+        return ""
+    return (
+        f"; {FOLDER_TABLE} beside it is read where it is named: set data.interviews: "
+        f"{FOLDER_TABLE}, and pass it to extract"
     )
 
 

@@ -14,6 +14,7 @@ from emoclip_clinical.features.interview_tables import (
     TABLE_COLUMNS,
     TABLE_ENDINGS,
     table_in,
+    table_instead,
     unread_table_fault,
 )
 from emoclip_clinical.features.patient import patient_rule
@@ -206,7 +207,7 @@ def interview_key(name: str) -> InterviewKey:
 
 def _of_path(path: Path) -> list[tuple[Interview, str]]:
     if not path.exists():
-        raise InputError(f"no such file or folder: {path}")
+        raise InputError(f"no such file or folder: {path}{table_instead(path)}")
     if path.is_dir():
         return _of_folder(path)
     ending = path.suffix.lower()
@@ -276,7 +277,9 @@ def _by_name(folder: Path) -> list[tuple[Interview, str]]:
     if faults:
         raise InputError(faults)
     if not found:
-        raise InputError(f"no video in the folder {folder} (wanted {_NAME_RULE})")
+        raise InputError(
+            f"no video in the folder {folder} (wanted {_NAME_RULE}){table_instead(folder)}"
+        )
     if unread := unread_table_fault(folder, [interview.path for interview, _ in found]):
         raise InputError(unread)
     return found

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from emoclip_clinical.features.interview_tables import table_instead
 from emoclip_clinical.study.protocol_reading import KeyPath, Place, ProtocolText
 
 _MAY_BE_FILES: tuple[KeyPath, ...] = (("data", "clips"), ("evaluation", "data"))
@@ -72,7 +73,8 @@ def missing_files(
         if isinstance(value, str) and not (folder / value).exists():
             place = text.places.get(("data", key), Place())
             where = f"{place}: " if place.file else ""
-            faults.append(f"{where}data.{key}: no such file or folder: {folder / value}")
+            instead = table_instead(folder / value) if key == "interviews" else ""
+            faults.append(f"{where}data.{key}: no such file or folder: {folder / value}{instead}")
     return faults
 
 
@@ -90,7 +92,10 @@ def _fault(
     got = "" if isinstance(error["input"], dict) else f", got {_shown(error['input'])}"
     if one_of_several:
         return place, f"{place}: {key} should be text or a number{got}"
-    return place, f"{place}: {key} {_wanted(error, path)}{got}{_as_a_list(error)}"
+    wanted = _wanted(error, path)
+    # Checks of ours may have said it already.
+    got = "" if wanted.endswith(got) else got
+    return place, f"{place}: {key} {wanted}{got}{_as_a_list(error)}"
 
 
 def _wanted(error: Any, path: KeyPath) -> str:
@@ -104,8 +109,8 @@ def _wanted(error: Any, path: KeyPath) -> str:
         return f"should have at least {least} {'entry' if least == 1 else 'entries'}"
     if kind in _WANTED:
         return _WANTED[kind]
-    message = str(error["msg"])
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return message.removeprefix(f"{path[-1]} ") if path else message
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,7 @@ from emoclip_clinical.regression.results import write_results
 from emoclip_clinical.regression.supplement import Supplement, supplement
 from emoclip_clinical.study.estimators import write_estimator
 from emoclip_clinical.study.history import record_look
+from emoclip_clinical.study.kept_results import refuse_to_lose
 from emoclip_clinical.study.leak_guard import check_people, people_warnings, without_hashes
 from emoclip_clinical.study.left_out import exclusion_hashes
 from emoclip_clinical.study.moments import study_moments, write_moments
@@ -74,6 +75,7 @@ def run_regress(
     features: Path | None = None,
     ratings: Path | None = None,
     output: Path | None = None,
+    overwrite: bool = False,
     command: str = "regress",
     now: Clock = utc_now,
     progress: Progress = no_progress,
@@ -88,6 +90,8 @@ def run_regress(
         Other tables than the protocol's.
     output : Path, optional
         Another results folder than the protocol's.
+    overwrite : bool
+        Let an exploratory result replace one that kept to its lock.
     command : str
         What the history and the provenance call this look at the ratings.
     now : callable
@@ -103,8 +107,8 @@ def run_regress(
     Raises
     ------
     InputError
-        With the faults of every target at once; and naming participants whom the model was
-        trained on.
+        With the faults of every target at once; naming participants whom the model was trained
+        on; and naming results that would be lost, see `refuse_to_lose`.
     """
     protocol = study.protocol
     config, data = protocol.regression, protocol.data
@@ -116,6 +120,11 @@ def run_regress(
     same = check_recordings(features)
     hashes = regress_inputs(study, features=features, ratings=ratings)
     standing = standings(study, features=features, ratings=ratings, inputs=hashes, now=started)
+    root = output or study.path(data.results)
+    folders = [root / target_folder(name) for name in config.targets]
+    if not overwrite:
+        # Before the look is recorded: none was taken.
+        refuse_to_lose(zip((f / PROVENANCE_FILE for f in folders), standing, strict=True))
     mark = record_look(
         study.folder,
         command=command,
@@ -162,11 +171,11 @@ def run_regress(
     origin["git_commit"] = git_commit(study.folder)
     origin["history"] = mark.as_record()
     origin["variant"] = study.variant
-    root = output or study.path(data.results)
     results = []
-    for name, made, stands in zip(config.targets, estimates, standing, strict=True):
+    for name, folder, made, stands in zip(
+        config.targets, folders, estimates, standing, strict=True
+    ):
         origin["standing"] = stands.as_record()
-        folder = root / target_folder(name)
         moments = study_moments(study, made, features=features, progress=progress)
         made = replace(made, warnings=(*made.warnings, *moments.warnings))
         more = supplement(made, quality=quality, progress=progress)

@@ -28,6 +28,8 @@ from emoclip_clinical.study.witnesses import lost_marks
 
 MATCHES = "matches the lock; no earlier look recorded in this folder"
 EXPLORATORY = "exploratory"
+OF_A_LOCK = ("matches_lock", "confirmatory")
+"""Standings of results that had a lock and kept to it."""
 
 Entry = Mapping[str, object]
 

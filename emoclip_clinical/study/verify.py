@@ -40,11 +40,9 @@ from emoclip_clinical.study.provenance import (
 from emoclip_clinical.study.rating_structure import read_structure
 from emoclip_clinical.study.regress import PROVENANCE_FILE, regress_inputs, run_regress
 from emoclip_clinical.study.result_comparison import number_differences
+from emoclip_clinical.study.standing import OF_A_LOCK
 from emoclip_clinical.study.target_folders import target_folder
 from emoclip_clinical.study.witnesses import lost_marks
-
-_OF_A_LOCK = ("matches_lock", "confirmatory")
-"""Standings of results that had a lock, whatever became of it."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def _changes_since_lock(
     except InputError:
         return
     if lock is None:
-        if record.get("standing", {}).get("kind") in _OF_A_LOCK:
+        if record.get("standing", {}).get("kind") in OF_A_LOCK:
             yield f"lock: {study.lock_file.name} is gone"
         return
     known_to_history = any(

@@ -21,7 +21,7 @@ from emoclip_clinical.study.provenance import Clock, utc_now
 from emoclip_clinical.study.report import write_index
 from emoclip_clinical.study.withdrawal_plan import (
     DISCARDED,
-    RECORDINGS,
+    Fate,
     Learners,
     Traces,
     find_learners,
@@ -45,16 +45,21 @@ class Withdrawal:
     traces : Traces
         Before anything is removed.
     learners : Learners
-    remaining : mapping of str to int
-        Files that still name the person afterwards, by role; they are the user's own.
+    left : Traces
+        What still names the person afterwards: files that are the user's own.
     has_lock : bool
         Whether there is a lock, which will no longer match.
     """
 
     traces: Traces
     learners: Learners
-    remaining: Mapping[str, int]
+    left: Traces
     has_lock: bool
+
+    @property
+    def remaining(self) -> dict[str, int]:
+        """How many files still name the person afterwards, by role."""
+        return {**self.left.counts(), **self.left.source_counts()}
 
 
 def plan_withdrawal(study: Study, participant: str, *, sources: bool = False) -> Withdrawal:
@@ -83,7 +88,12 @@ def plan_withdrawal(study: Study, participant: str, *, sources: bool = False) ->
             f"no file of this study names {person.participant_id}: is it spelled as in "
             "participant_id?"
         )
-    left = {} if sources else traces.source_counts()
+    kept = {
+        path: role
+        for path, role in traces.sources.items()
+        if not sources or traces.fates[path] == "by hand"
+    }
+    left = Traces((), (), (), (), kept, traces.fates)
     return Withdrawal(traces, learners, left, (study.folder / LOCK_FILE).is_file())
 
 
@@ -139,11 +149,11 @@ def withdraw(
     shutil.rmtree(study.caches, ignore_errors=True)
     write_index(study.path(study.protocol.data.results))
     if sources:
-        _clean_sources(study.folder, planned.traces.sources, person)
+        _clean_sources(planned.traces.fates, person)
     left = find_traces(study, person)
-    remaining = {**left.counts(), **left.source_counts()}
-    append_withdrawal(study.folder, state="done", now=now(), **record, remaining=remaining)
-    return Withdrawal(planned.traces, planned.learners, remaining, planned.has_lock)
+    done = Withdrawal(planned.traces, planned.learners, left, planned.has_lock)
+    append_withdrawal(study.folder, state="done", now=now(), **record, remaining=done.remaining)
+    return done
 
 
 def _discard(folder: Path) -> None:
@@ -215,14 +225,13 @@ def _filter_parquet(path: Path, person: Person) -> None:
     os.replace(part, path)
 
 
-def _clean_sources(study: Path, sources: Mapping[Path, str], person: Person) -> None:
+def _clean_sources(fates: Mapping[Path, Fate], person: Person) -> None:
     """Take rows out of the user's text tables, and remove recordings and files of that name."""
     # Tables come last: what a row points to is found by that row after an interruption.
-    for path in sorted(sources, key=lambda p: p.suffix.lower() in TABLE_ENDINGS):
-        named = any(person.is_named_in(part) for part in path.relative_to(study).parts)
-        if named or sources[path] == RECORDINGS:
+    for path in sorted(fates, key=lambda p: p.suffix.lower() in TABLE_ENDINGS):
+        if fates[path] == "file":
             path.unlink(missing_ok=True)
-        elif path.suffix.lower() in TABLE_ENDINGS:
+        elif fates[path] == "rows":
             _replace(path, without_rows(path.read_bytes(), person)[0])
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emoclip_clinical.features.interviews import VIDEO_ENDINGS
 from emoclip_clinical.people import known_people
@@ -29,6 +30,9 @@ from emoclip_clinical.study.withdrawal_record import WITHDRAWALS_FILE
 FACES, DISCARDED = "faces", ".withdrawn-"
 EXCLUSIONS, RECORDINGS = "exclusions.csv", "recordings"
 
+Fate = Literal["file", "rows", "by hand"]
+"""The file goes; rows of it go; it is not edited, whatever is asked for."""
+
 
 @dataclass(frozen=True)
 class Traces:
@@ -46,6 +50,8 @@ class Traces:
         Contact sheets, and single files beside results.
     sources : mapping of Path to str
         What the user brought, with its role.
+    fates : mapping of Path to str
+        What can become of each of `sources`.
     """
 
     folders: tuple[Path, ...]
@@ -53,6 +59,7 @@ class Traces:
     rewritten: tuple[Path, ...]
     pictures: tuple[Path, ...]
     sources: Mapping[Path, str]
+    fates: Mapping[Path, Fate]
 
     def counts(self) -> dict[str, int]:
         """Return how many there are of what this study made, by role."""
@@ -67,6 +74,14 @@ class Traces:
     def source_counts(self) -> dict[str, int]:
         """Return how many files of the user's there are, by role."""
         return dict(sorted(Counter(self.sources.values()).items()))
+
+    def source_files(self, study: Path, fate: Fate) -> dict[str, list[str]]:
+        """Return the user's files of one fate by role, relative to the study."""
+        found: dict[str, list[str]] = {}
+        for path, role in sorted(self.sources.items(), key=lambda item: (item[1], item[0])):
+            if self.fates[path] == fate:
+                found.setdefault(role, []).append(os.path.relpath(path, study))
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,8 +132,9 @@ def find_traces(study: Study, person: Person) -> Traces:
             if path.suffix.lower() in TABLE_ENDINGS:
                 pointed = (path.parent / name for name in paths_in_rows(path.read_bytes(), person))
                 sources |= {p: RECORDINGS for p in pointed if _is_of_study(p, study)}
+    fates = {path: _fate(path, role, study, person) for path, role in sources.items()}
     return Traces(tuple(sorted(folders)), **{k: tuple(v) for k, v in groups.items()},
-                  sources=sources)  # fmt: skip
+                  sources=sources, fates=fates)  # fmt: skip
 
 
 def find_learners(study: Study, person: Person) -> Learners:
@@ -180,6 +196,14 @@ def _role(study: Study, path: Path) -> str:
     if path == study.path(data.features):
         return "tables of features"
     return "other files"
+
+
+def _fate(path: Path, role: str, study: Study, person: Person) -> Fate:
+    if role == RECORDINGS:
+        return "file"
+    if any(person.is_named_in(part) for part in path.relative_to(study.folder).parts):
+        return "file"
+    return "rows" if path.suffix.lower() in TABLE_ENDINGS else "by hand"
 
 
 def _was_fitted_to(estimator: Path, study: Study, person: Person) -> bool:

@@ -87,6 +87,8 @@ def test_help_shows_the_defaults_of_the_settings() -> None:
 
 def test_power_says_which_criteria_its_number_answers() -> None:
     without = call("power", "--predictors", "10", "--r-squared", "0.16").output
+    assert call("power").output == without
+    assert "a model of 10 predictors, R² 0.16 (Riley" in without
     rows = [line.split() for line in without.splitlines() if line.strip()]
     assert ["mean", "not", "known"] in [row[:3] for row in rows]
     assert "all but mean" in without
@@ -273,13 +275,39 @@ def test_validate_lists_the_faults_of_all_files(study: Path) -> None:
     assert "got 9" in message
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_table_in_the_place_of_the_folder_is_pointed_at(study: Path, *, there: bool) -> None:
+    (study / "tapes").mkdir()
+    for k in range(40):
+        (study / "tapes" / f"{k}.mp4").write_text(str(k))
+    rows = [f"tapes/{k}.mp4,sub-{k:03d}" for k in range(40)]
+    (study / "interviews.csv").write_text("\n".join(["path,participant_id", *rows]))
+    (study / "protocol.yaml").write_text("regression: {targets: [N1]}")
+    if there:
+        (study / "interviews").mkdir()
+    check = ("validate", "--without-values", "--study", study)
+    extract = ("extract", study / "interviews", "--study", study, "--model", study)
+    for command in (check, extract, ("run", study / "protocol.yaml", "--only", "extract")):
+        assert "set data.interviews: interviews.csv" in refused(call(*command)), command
+    assert "40 interviews" in call(*check, "--set", "data.interviews=interviews.csv").output
+
+
 def test_init_makes_a_protocol_that_is_valid_and_keeps_one_that_is_there(tmp_path: Path) -> None:
     from emoclip_clinical.study.protocol import Protocol, open_study
 
-    assert call("init", tmp_path / "new").exit_code == 0
+    begun = call("init", tmp_path / "new")
+    assert begun.exit_code == 0
+    # The first command that it leads to leaves the study as confirmatory as it was.
+    assert "run `emoclip-clinical validate --without-values`" in " ".join(begun.output.split())
     made = open_study(tmp_path / "new").protocol
     assert made == Protocol(name="my-study")
     assert "is there already" in refused(call("init", tmp_path / "new"))
+
+
+def test_a_setting_of_ours_says_once_what_came(tmp_path: Path) -> None:
+    said = refused(call("extract", tmp_path, "--study", tmp_path, "--patient", "Left"))
+    wanted = "largest, longest, left, right, track:<k> (k from 1) or reference"
+    assert said.strip() == f"error: --set: extraction.patient must be {wanted}, got 'Left'"
 
 
 def test_the_shipped_protocols_are_valid(tmp_path: Path) -> None:
@@ -332,6 +360,29 @@ class TestExtract:
         assert set(table["interview"]) == {"sub-good", "sub-text", "sub-cut"}
         again = call("extract", folder, "--study", modelled, "--json")
         assert json.loads(again.stdout)["n_kept"] >= 1
+
+    def test_an_interview_without_a_score_is_done_in_part(
+        self, modelled: Path, write_video: Callable[..., Path]
+    ) -> None:
+        folder = modelled / "interviews"
+        grey = np.full((60, 64, 64, 3), 128, dtype=np.uint8)
+        grey[:, ::2] = np.random.default_rng(0).integers(0, 256, (60, 32, 64, 3), dtype=np.uint8)
+        write_video(folder / "sub-good.mp4", grey)
+        write_video(folder / "sub-dark.mp4", np.zeros_like(grey))
+        bright = ("--set", "extraction.quality.minimum_brightness=40")
+        found = call("extract", folder, "--study", modelled, "--json", *bright)
+        assert found.exit_code == 3, found.output
+        summary = json.loads(found.stdout)
+        assert summary["n_unscored"] == 1
+        assert (summary["n_failed"], summary["n_partial"]) == (0, 0)
+        assert {i["interview"]: i["n_ok"] > 0 for i in summary["interviews"]} == {
+            "sub-dark": False,
+            "sub-good": True,
+        }
+        ran = call("run", modelled / "protocol.yaml", "--only", "extract", *bright)
+        assert ran.exit_code == 3, ran.output
+        assert "sub-dark: low_coverage: none of" in ran.output
+        assert call("extract", folder, "--study", modelled).exit_code == 0
 
     def test_without_a_model_it_says_how_to_make_one(self, tmp_path: Path) -> None:
         (tmp_path / "sub-a.mp4").touch()

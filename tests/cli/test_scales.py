@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from emoclip_clinical.cli import app
@@ -34,6 +35,20 @@ def test_every_scale_is_listed_and_can_be_shown() -> None:
         assert code == 0
         assert scale.items[-1].code in shown
         assert scale.title.split(",")[0] in " ".join(shown.split())
+
+
+def test_no_name_of_a_target_is_broken_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = call()[1]
+    for name, scale in scales().items():
+        shown = call(name)[1]
+        assert max(map(len, [*shown.splitlines(), *listed.splitlines()])) <= 80
+        words = {word.strip(",") for word in listed.split()}
+        assert {name, *(s.name for s in scale.sums)} <= words
+        assert {f"{name}.{s.name}" for s in scale.sums} <= set(shown.split())
+        sources = {s.source for s in scale.sums if s.source}
+        assert all(" ".join(shown.split()).count(source) == 1 for source in sources)
+        assert "…" not in shown + listed
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_a_block_is_left_out_only_for_hardware_or_extras() -> None:
     }
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs" / "tutorial.md", ROOT / "README.md"])
+def test_no_reader_is_led_to_a_look_before_there_is_a_lock(page: Path) -> None:
+    calls = [line.split("#")[0].split() for b in blocks(page) for line in b.code.splitlines()]
+    checks = [words for words in calls if words[:2] == ["emoclip-clinical", "validate"]]
+    assert checks
+    assert all("--without-values" in words for words in checks)
+
+
 @pytest.fixture(scope="session")
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "demo"

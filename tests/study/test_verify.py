@@ -20,6 +20,7 @@ from emoclip_clinical.study.preregistration import _analysis
 from emoclip_clinical.study.protocol import Protocol, open_study
 from emoclip_clinical.study.protocol_diff import compare
 from emoclip_clinical.study.regress import run_regress
+from emoclip_clinical.study.run import run_study
 from emoclip_clinical.study.verify import verify_result
 from tests.study.locked_study import PEOPLE, build, write_ratings
 
@@ -239,7 +240,32 @@ def test_a_plan_is_frozen_once(study: Path) -> None:
         freeze(study)
     again = freeze(study, overwrite=True)
     assert again.n_earlier_looks == 1
-    assert run_regress(open_study(study))[0].standing.kind == "exploratory"
+    (made,) = run_regress(open_study(study), overwrite=True)
+    assert made.standing.kind == "exploratory"
+
+
+def test_a_look_around_does_not_replace_what_kept_to_the_lock(study: Path) -> None:
+    before = {p: p.read_bytes() for p in (study / RESULT).rglob("*") if p.is_file()}
+    looks = len(read_history(study).looks)
+    other = open_study(study, overrides=["regression.repeats=1"])
+    refused = "mood.total holds a result that keeps to its lock, and would now be exploratory: 1"
+    with pytest.raises(InputError, match=refused):
+        run_regress(other)
+    ran = run_study(other, only="regress")
+    with pytest.raises(InputError, match=refused):
+        ran.raise_failures()
+    assert {p: p.read_bytes() for p in before} == before
+    assert len(read_history(study).looks) == looks
+    # Nothing was looked at yet, and elsewhere is room; here not, even for the locked analysis.
+    assert run_regress(open_study(study))[0].standing.kind == "matches_lock"
+    (elsewhere,) = run_regress(other, output=study / "around")
+    assert elsewhere.standing.kind == "exploratory"
+    with pytest.raises(InputError, match="1 earlier look"):
+        run_regress(open_study(study))
+    # An exploratory result may be replaced, and the other once that is said.
+    run_regress(other, output=study / "around")
+    run_regress(other, overwrite=True)
+    run_regress(other)
 
 
 def test_a_preregistration_spells_out_the_choices(study: Path) -> None:

@@ -290,3 +290,34 @@ def test_a_link_that_bears_their_name_is_found_and_what_it_leads_to_is_left(
     withdraw(folder)
     assert [p.name for p in (folder / "interviews").iterdir()] == ["sub-0031.mp4"]
     assert (archive / "tape.mp4").read_bytes() == b"tape"
+
+
+def test_what_is_not_edited_is_the_users_own_and_named(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "visits.txt").write_text(f"{WHO} was late\n")
+    (tmp_path / "plan.md").write_text(f"| {WHO} | 3 May |\n")
+    (tmp_path / "list.csv").write_text(f"participant_id,x\n{WHO},1\nsub-004,2\n")
+    (tmp_path / f"{WHO}.txt").write_text("x")
+    shown = done("withdraw", WHO, "--study", tmp_path, "--sources", "--dry-run", "--json")
+    own = "yours, and left alone: other files: 2: notes/visits.txt, plan.md"
+    assert own in shown.stderr
+    assert f"to be removed: other files: 1: {WHO}.txt" in shown.stderr
+    assert "rows to be removed of: other files: 1: list.csv" in shown.stderr
+    record = json.loads(shown.stdout)
+    assert record["source_files"] == ["list.csv", "notes/visits.txt", "plan.md", f"{WHO}.txt"]
+    assert record["remaining_files"] == ["notes/visits.txt", "plan.md"]
+    without = call("withdraw", WHO, "--study", tmp_path, "--yes")
+    assert without.exit_code == 3
+    still = "still there: other files: {}; remove them yourself{}\n"
+    assert still.format(f"1: {WHO}.txt", ", or with --sources") in without.stderr
+    assert still.format("2: notes/visits.txt, plan.md", "") in without.stderr
+    for _ in range(2):
+        ended = call("withdraw", WHO, "--study", tmp_path, "--sources", "--yes")
+        assert ended.exit_code == 3
+        assert own in ended.stderr
+        assert still.format("2: notes/visits.txt, plan.md", "") in ended.stderr
+        assert "or with --sources" not in ended.stderr
+    assert not (tmp_path / f"{WHO}.txt").exists()
+    assert (tmp_path / "list.csv").read_text() == "participant_id,x\nsub-004,2\n"
+    # What was written down names nobody.
+    assert "notes" not in (tmp_path / "withdrawals.jsonl").read_text()
