@@ -21,7 +21,11 @@ def command(
         int, typer.Option("--predictors", help="Candidate predictor parameters (features).")
     ] = 10,
     r_squared: Annotated[
-        float, typer.Option("--r-squared", help="R² expected of the model; 0.16 is r = 0.4.")
+        float,
+        typer.Option(
+            "--r-squared",
+            help="R² expected of the model; 0.16 is r = 0.4. Below 0.64 with --subjects.",
+        ),
     ] = 0.16,
     mean: Annotated[
         float | None, typer.Option("--mean", help="Mean rating expected, scale points.")
@@ -44,7 +48,8 @@ def command(
 
     Riley's criteria ask when a model can be developed at all; with --subjects, cohorts with a
     planted correlation of the root of --r-squared are simulated, to say how often the test finds
-    it.
+    it. Their ratings follow the trait that the face shows with r = 0.8, so that no R² of 0.64 or
+    more can be planted.
     """
     from emoclip_clinical.study.power import plan
 

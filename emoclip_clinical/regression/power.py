@@ -27,7 +27,7 @@ MOST_SUBJECTS = 10_000_000
 class SampleSizeQuestion(BaseModel):
     """What is expected of the model that is to be developed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     predictors: int = Field(ge=3, le=100_000, description="Candidate predictor parameters P.")
     r_squared: float = Field(gt=0, lt=1, description="Adjusted R² that is expected.")
@@ -85,15 +85,17 @@ def riley_sample_size(question: SampleSizeQuestion) -> SampleSize:
     ----------
     question : SampleSizeQuestion
         Without mean and SD the criterion of the mean is left out.
+
+    Raises
+    ------
+    InputError
+        If more than `MOST_SUBJECTS` would be needed for the shrinkage alone.
     """
     p, r_squared = question.predictors, question.r_squared
     criteria = [
         Criterion(
             "shrinkage",
-            _smallest(
-                _least_shrinkage_at(p, r_squared),
-                lambda n: expected_shrinkage(n, p, r_squared) >= question.shrinkage,
-            ),
+            _subjects_for_shrinkage(p, r_squared, shrinkage=question.shrinkage),
             f"expected shrinkage of the predictors' effects of at least {question.shrinkage:g}",
         ),
         Criterion(
@@ -125,6 +127,19 @@ def expected_shrinkage(n: int, p: int, r_squared: float) -> float:
     return 1 + (p - 2) / (n * math.log1p(-apparent)) if apparent < 1 else -math.inf
 
 
+def _subjects_for_shrinkage(p: int, r_squared: float, *, shrinkage: float) -> int:
+    found = _smallest(
+        _least_shrinkage_at(p, r_squared),
+        lambda n: expected_shrinkage(n, p, r_squared) >= shrinkage,
+    )
+    if found is None:
+        raise InputError(
+            f"more than {MOST_SUBJECTS:,} subjects would be needed: the expected R² is too small "
+            "for so many predictors"
+        )
+    return found
+
+
 def _least_shrinkage_at(p: int, r_squared: float) -> int:
     """Return the n from which the expected shrinkage factor only grows.
 
@@ -148,7 +163,9 @@ def residual_degrees(margin: float) -> int:
         low, high = (float(stats.chi2.ppf(q, degrees)) for q in (0.025, 0.975))
         return max(math.sqrt(high / degrees), math.sqrt(degrees / low))
 
-    return _smallest(2, lambda degrees: factor(degrees) <= margin)
+    found = _smallest(2, lambda degrees: factor(degrees) <= margin)
+    assert found is not None  # the margin is ours
+    return found
 
 
 def _mean_criterion(question: SampleSizeQuestion) -> Criterion:
@@ -162,23 +179,26 @@ def _mean_criterion(question: SampleSizeQuestion) -> Criterion:
         half = float(stats.t.ppf(0.975, n - p - 1)) * spread / math.sqrt(n)
         return (mean + half) / mean
 
-    return Criterion(
-        "mean",
-        _smallest(p + 2, lambda n: factor(n) <= MARGIN),
-        f"mean rating at mean predictors known to a factor of {MARGIN:g}",
-    )
+    found = _smallest(p + 2, lambda n: factor(n) <= MARGIN)
+    why = f"mean rating at mean predictors known to a factor of {MARGIN:g}"
+    if found is None:
+        why = (
+            f"needs more than {MOST_SUBJECTS:,} subjects: the mean ({mean:g}) is too small beside "
+            f"the SD ({sd:g})"
+        )
+    return Criterion("mean", found, why)
 
 
-def _smallest(start: int, is_enough: Callable[[int], bool]) -> int:
-    """Find the smallest number from `start` on that is enough, and so is every larger one."""
+def _smallest(start: int, is_enough: Callable[[int], bool]) -> int | None:
+    """Find the smallest number from `start` on that is enough, and so is every larger one.
+
+    None where it lies beyond `MOST_SUBJECTS`.
+    """
     low, high = start - 1, start
     while not is_enough(high):
-        low, high = high, 2 * high
-        if high > MOST_SUBJECTS:
-            raise InputError(
-                f"more than {MOST_SUBJECTS:,} subjects would be needed: the expected R² is too "
-                "small for so many predictors"
-            )
+        if high >= MOST_SUBJECTS:
+            return None
+        low, high = high, min(2 * high, MOST_SUBJECTS)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)

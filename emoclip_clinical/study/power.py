@@ -199,10 +199,12 @@ def facet_correlation(correlation: float, *, features: int) -> float:
     if correlation == 0:
         return 0.0
     low, high = 0.0, 1.0
-    if _reached(high, features) < correlation:
+    most = _reached(high, features)
+    if most < correlation:
         raise InputError(
-            f"r = {correlation:g} is out of reach of {features} features, each correlated "
-            f"{FEATURE_LOADING:g} with an expressivity: at most {_reached(high, features):.3f}"
+            f"r = {correlation:g} (R² {correlation**2:g}) is out of reach of {features} features, "
+            f"each correlated {FEATURE_LOADING:g} with an expressivity: at most {most:.3f} "
+            f"(R² {most**2:.3f})"
         )
     for _ in range(60):
         middle = (low + high) / 2
@@ -322,7 +324,8 @@ def plan(
     predictors : int
         Candidate predictor parameters, and features of the simulated visits.
     r_squared : float
-        Expected R²; the simulated correlation is its root.
+        Expected R²; the simulated correlation is its root, and must be below
+        `RATING_CORRELATION` where cohorts are simulated.
     mean, sd : float or None
         Of the ratings, scale points.
     subjects : sequence of int
@@ -343,7 +346,7 @@ def plan(
     if subjects:
         settings: dict[str, object] = {
             "subjects": tuple(subjects),
-            "correlation": float(np.sqrt(max(r_squared, 0.0))),
+            "correlation": _planted(r_squared, faults),
             "features": predictors,
             "simulations": simulations,
             "permutations": permutations,
@@ -354,6 +357,20 @@ def plan(
         raise InputError(faults)
     size = riley_sample_size(asked)
     return size, None if config is None else simulate_power(config, progress=progress)
+
+
+def _planted(r_squared: float, faults: list[str]) -> float:
+    """Return the correlation to simulate; 0 for an R² that can be none, of which others tell."""
+    if not 0 < r_squared < 1:
+        return 0.0
+    correlation = float(np.sqrt(r_squared))
+    if correlation < RATING_CORRELATION:
+        return correlation
+    faults.append(
+        f"r_squared: for simulated cohorts it must be below {RATING_CORRELATION**2:.2f}, since "
+        f"their ratings follow the trait with r = {RATING_CORRELATION:g}, got {r_squared:g}"
+    )
+    return 0.0
 
 
 Settings = TypeVar("Settings", bound=BaseModel)

@@ -10,6 +10,7 @@ from scipy import stats
 from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.power import (
     SampleSizeQuestion,
+    _smallest,
     expected_shrinkage,
     residual_degrees,
     riley_sample_size,
@@ -65,8 +66,33 @@ def test_without_mean_and_sd_a_criterion_is_left_out_with_its_reason() -> None:
     assert made.subjects == max(c.subjects for c in made.criteria[:3])
 
 
+def test_a_mean_that_no_cohort_can_tell_leaves_the_other_criteria() -> None:
+    made = riley_sample_size(SampleSizeQuestion(predictors=10, r_squared=0.3, mean=0.001, sd=10))
+    others = riley_sample_size(SampleSizeQuestion(predictors=10, r_squared=0.3))
+    assert (made.criteria[:3], made.subjects) == (others.criteria[:3], others.subjects)
+    assert made.criteria[3].subjects is None
+    assert made.warnings == (
+        "mean: needs more than 10,000,000 subjects: the mean (0.001) is too small beside the SD "
+        "(10)",
+    )
+
+
+@pytest.mark.parametrize("name", ["mean", "sd", "r_squared", "shrinkage"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_not_finite_is_refused(name: str, value: float) -> None:
+    settings = {"predictors": 10, "r_squared": 0.3, "mean": 20, "sd": 8}
+    with pytest.raises(ValidationError, match=name):
+        SampleSizeQuestion.model_validate({**settings, name: value})
+
+
 def test_refusals() -> None:
     with pytest.raises(ValidationError):
         SampleSizeQuestion(predictors=10, r_squared=1.2)
     with pytest.raises(InputError, match="too small for so many predictors"):
         riley_sample_size(SampleSizeQuestion(predictors=50_000, r_squared=0.001))
+
+
+@pytest.mark.parametrize("enough", [9_999_999, 10_000_000, 10_000_001])
+def test_the_search_goes_as_far_as_it_says(enough: int) -> None:
+    found = _smallest(12, lambda n: n >= enough)
+    assert found == (enough if enough <= 10_000_000 else None)

@@ -119,7 +119,10 @@ def test_cohorts_without_p_are_counted_and_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match="out of reach of 3 features"):
+    with pytest.raises(
+        InputError,
+        match=r"^r = 0\.79 \(R² 0\.6241\) is out of reach of 3 features, .* \(R² 0\.\d+\)$",
+    ):
         facet_correlation(0.79, features=3)
     with pytest.raises(ValidationError, match="different sizes of at least 20"):
         PowerConfig(subjects=(10, 40))
@@ -156,6 +159,22 @@ def test_the_command_simulates_when_asked() -> None:
     assert made.exit_code == 0
     points = json.loads(made.stdout)["simulation"]["points"]
     assert [p["subjects"] for p in points] == [24]
+
+
+@pytest.mark.parametrize("r_squared", [0.64, 0.9])
+def test_an_r_squared_beyond_the_simulation_is_refused_as_such(r_squared: float) -> None:
+    options = ["power", "--predictors", "20", "--r-squared", str(r_squared)]
+    made = CliRunner().invoke(app, [*options, "--subjects", "40"])
+    assert made.exit_code == 2
+    assert made.output == (
+        "error: r_squared: for simulated cohorts it must be below 0.64, since their ratings follow "
+        f"the trait with r = 0.8, got {r_squared}\n"
+    )
+    # The criteria know no such limit.
+    assert CliRunner().invoke(app, options).exit_code == 0
+    said = " ".join(CliRunner().invoke(app, ["power", "--help"]).output.split())
+    assert "Below 0.64 with" in said
+    assert f"r = {RATING_CORRELATION}, so that no R² of {RATING_CORRELATION**2:.2f} or more" in said
 
 
 def test_bad_options_are_one_message_each_and_no_traceback() -> None:
