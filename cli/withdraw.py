@@ -85,9 +85,7 @@ def _show_plan(planned: Withdrawal, study: Path, *, sources: bool) -> None:
             say(f"{what_becomes}: {role}: {len(files)}: {', '.join(files)}")
 
 
-def _end(
-    withdrawal: Withdrawal, study: Path, *, as_json: bool, sources: bool, done: bool
-) -> None:
+def _end(withdrawal: Withdrawal, study: Path, *, as_json: bool, sources: bool, done: bool) -> None:
     learners = withdrawal.learners
     for name in learners.models:
         warn([f"model {name} was trained on clips of them: train it again without these"])

@@ -52,11 +52,14 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
 def test_bytes_that_are_not_utf8_are_named_with_row_and_column(tmp_path):
     path = write(tmp_path, "participant_id,note\na,fine\nb,Schüler\n".encode("cp1252"))
     assert faults(path) == [
-        "t.csv: byte 0xfc in row 3, column 'note' is not UTF-8; save the file as UTF-8 or name its "
-        "encoding, for example encoding: cp1252"
+        "t.csv: byte 0xfc in row 3, column 'note' is not UTF-8; save the file as UTF-8 or, of "
+        "ratings, name its encoding, for example data.encoding: cp1252"
     ]
+    many = write(tmp_path, b"participant_id,note\n" + b"a,\xe9\n" * 30, "many.csv")
+    assert len(faults(many)) == 4
+    assert faults(many)[-1] == "... and 27 more faults of this kind"
     assert read_table(path, encoding="cp1252").frame["note"].tolist() == ["fine", "Schüler"]
-    assert faults(path, encoding="latin-99") == ["encoding 'latin-99' is unknown"]
+    assert faults(path, encoding="latin-99") == ["data.encoding: 'latin-99' is unknown"]
     assert faults(path, encoding="ascii") == ["t.csv: byte 0xfc in row 3 is not ascii"]
 
 
@@ -94,6 +97,14 @@ def test_decimal_commas_are_refused(tmp_path):
         "column 'x' is written with decimal commas (row 3 of t.csv); write numbers with a decimal "
         "point"
     ]
+
+
+def test_decimal_commas_of_many_columns_are_one_fault(tmp_path):
+    names = [f"x{i}" for i in range(57)]
+    rows = [";".join(["participant_id", *names]), *[";".join(["a", *["1,5"] * 57])] * 2]
+    found = faults(write(tmp_path, "\n".join(rows)))
+    assert [f"column 'x{i}'" in text for i, text in enumerate(found)] == [True] * 3 + [False]
+    assert found[-1] == "... and 54 more faults of this kind"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pandas as pd
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError, InterviewKey, Ratings
 from emoclip_clinical.regression.flow import NOT_SELECTED_STAGE, flow_table
 from emoclip_clinical.regression.ratings import NOT_SELECTED
+from emoclip_clinical.regression.spellings import spelled_otherwise
 
 LEAKING_CORRELATION = 0.999
 """|r| above which a feature is taken for the rating itself."""
@@ -112,13 +113,18 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
     Raises
     ------
     InputError
-        If nothing matches, if sessions stand on one side only and a participant has several
+        If nothing matches, if identifiers of both sides differ only by what a spreadsheet does to
+        them (see `spelled_otherwise`), if sessions stand on one side only and a participant has several
         visits, or if a feature is the target or one of its items.
     """
+    sides = [_visits(_all_keys(side.keys, side.excluded)) for side in (features, ratings)]
+    faults = spelled_otherwise(*sides)
     features, ratings = _same_sessions(features, ratings)
     in_features, in_ratings = _matched(features.keys, ratings.keys)
     if not len(in_ratings):
-        raise InputError(_no_match(features, ratings))
+        faults = [*_no_match(features, ratings), *faults]
+    if faults:
+        raise InputError(faults)
     keys = features.keys.iloc[in_features].reset_index(drop=True)
     X = features.values.iloc[in_features].to_numpy(dtype=np.float64)
     y = np.asarray(ratings.values, dtype=np.float64)[in_ratings]

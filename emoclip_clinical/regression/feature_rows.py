@@ -13,7 +13,7 @@ import pandas as pd
 from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError
 from emoclip_clinical.regression.keyed import key_table
 from emoclip_clinical.regression.missing_codes import code_warnings
-from emoclip_clinical.tables import Table, is_number, limit_faults
+from emoclip_clinical.tables import FEW_SHOWN, Table, is_number, limit_faults
 
 TABLE = "interviews.parquet"
 SETTINGS = "features.json"
@@ -214,11 +214,28 @@ def _lacking(
 ) -> list[str]:
     """Return a fault for each needed column that is not there, and each cell that is no number."""
     there, texts = set(chosen), set(text)
-    absent = [
-        f"{table.name}: there is no numeric feature column {n!r}" for n in needed if n not in there
-    ]
+    absent = absent_columns([n for n in needed if n not in there], file=table.name)
     cells = [fault for n in needed if n in texts for fault in _cell_faults(table, n)]
-    return [*limit_faults(absent), *limit_faults(cells)]
+    return [*absent, *limit_faults(cells)]
+
+
+def absent_columns(names: Sequence[str], *, file: str) -> list[str]:
+    """Say in one line which needed columns are not there; nothing where all are.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Those that are not there.
+    file : str
+        What the message calls the table.
+    """
+    if not names:
+        return []
+    if len(names) == 1:
+        return [f"{file}: there is no numeric feature column {names[0]!r}"]
+    shown = ", ".join(map(repr, names[:FEW_SHOWN]))
+    more = f" and {len(names) - FEW_SHOWN} more" if len(names) > FEW_SHOWN else ""
+    return [f"{file}: {len(names)} numeric feature columns are not there: {shown}{more}"]
 
 
 def _cell_faults(table: Table, column: str) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from emoclip_clinical.records import FeatureTable, InputError
 from emoclip_clinical.regression.feature_files import read_feature_files
-from emoclip_clinical.regression.feature_rows import Amend, excluded_visits
+from emoclip_clinical.regression.feature_rows import Amend, absent_columns, excluded_visits
 from emoclip_clinical.tables import limit_faults
 
 ImputeRule = Literal["none", "median"]
@@ -109,9 +109,7 @@ def same_features(
     """
     absent = [n for n in names if n not in table.values]
     if absent:
-        raise InputError(
-            limit_faults([f"{file}: there is no numeric feature column {n!r}" for n in absent])
-        )
+        raise InputError(absent_columns(absent, file=file))
     return _usable_rows(replace(table, values=table.values[list(names)], warnings=()), impute, file)
 
 

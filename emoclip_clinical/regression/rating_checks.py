@@ -13,7 +13,7 @@ from emoclip_clinical.regression.rating_tables import RatingTables
 from emoclip_clinical.regression.scales import Registry, Scale
 from emoclip_clinical.regression.side_cars import SideCar, derived_columns, side_car_faults
 from emoclip_clinical.regression.targets import Target
-from emoclip_clinical.tables import limit_faults
+from emoclip_clinical.tables import FEW_SHOWN, limit_faults
 
 ROWS_SHOWN = 10
 """Rows that a warning names before it breaks off."""
@@ -236,5 +236,6 @@ def _number_faults(source: KeyedTable, column: str, *, rows: np.ndarray) -> list
             f"target {column!r} must be a number, got {value!r} ({source.visit(index)})"
             for index, value in enumerate(source.table.frame[column].tolist())
             if rows[index] and value is not None and number_or_none(value) is None
-        ]
+        ],
+        shown=FEW_SHOWN,
     )

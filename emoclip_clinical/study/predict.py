@@ -16,7 +16,7 @@ from emoclip_clinical.regression.estimator_files import ARRAYS, CARD, NOTICE, lo
 from emoclip_clinical.regression.feature_files import read_feature_files
 from emoclip_clinical.regression.feature_rows import EMBEDDING, EMBEDDINGS
 from emoclip_clinical.regression.features import same_features
-from emoclip_clinical.regression.predict import Predictions, predict_visits
+from emoclip_clinical.regression.predict import Predictions, check_origin, predict_visits
 from emoclip_clinical.study.left_out import (
     LeftOut,
     exclusion_hashes,
@@ -131,6 +131,9 @@ def predict_table(
         If columns are missing, no visit has them all, or the features were made otherwise than
         those of the estimator; see `same_features` and `predict_visits`.
     """
+    if fitted.source and table.source:
+        # Columns that are missing have their reason in it.
+        check_origin(fitted, table.source)
     same = same_features(table, names=fitted.feature_names, impute=fitted.impute, file=file)
     return predict_visits(fitted, replace(same, warnings=(*same.warnings, *warnings)))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from emoclip_clinical.records import InputError, InterviewKey
 from emoclip_clinical.regression.rating_tables import find_target, load_rating_tables
+from emoclip_clinical.regression.spellings import spelled_otherwise
 from emoclip_clinical.regression.targets import Target
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.rated import study_scales
@@ -55,6 +56,7 @@ def match_visits(study: Study, recorded: Collection[Visit], *, what: str) -> Mat
         With every fault of the tables' keys, and of the targets and their columns.
     """
     rated = _rated_visits(study)
+    faults = spelled_otherwise(recorded, rated, what=what)
     if not all(any(session for _, session in side) for side in (recorded, rated)):
         recorded, rated = ({(p, "") for p, _ in side} for side in (recorded, rated))
     both = set(recorded) & set(rated)
@@ -63,12 +65,10 @@ def match_visits(study: Study, recorded: Collection[Visit], *, what: str) -> Mat
             f"{what} have {_some(recorded)}",
             f"the ratings have {_some(rated)}",
         ]
-        return Matches(
-            len(recorded), 0, (f"{what} and ratings have no visit in common: {'; '.join(found)}",)
-        )
+        nobody = f"{what} and ratings have no visit in common: {'; '.join(found)}"
+        return Matches(len(recorded), 0, (nobody, *faults))
     config = study.protocol.regression
     n_subjects = len({participant for participant, _ in both})
-    faults = []
     if both and config.cv in ("repeated_kfold", "balanced_kfold") and n_subjects < config.folds:
         faults.append(
             f"regression.folds: {config.folds} folds need at least {config.folds} subjects, got "

@@ -14,6 +14,7 @@ from emoclip_clinical.records import InputError
 from emoclip_clinical.tables.key_names import called_otherwise
 from emoclip_clinical.tables.table import (
     FAULTS_SHOWN,
+    FEW_SHOWN,
     MISSING,
     Table,
     is_file,
@@ -23,6 +24,7 @@ from emoclip_clinical.tables.table import (
 
 __all__ = [
     "FAULTS_SHOWN",
+    "FEW_SHOWN",
     "MISSING",
     "Table",
     "called_otherwise",

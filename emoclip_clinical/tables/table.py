@@ -15,6 +15,8 @@ MISSING = frozenset({"", "n/a", "na", "nan"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FAULTS_SHOWN = 100
 """Faults of one kind that are listed before the rest is only counted."""
+FEW_SHOWN = 3
+"""The same of faults that one cause brings to every row or column: all have one remedy."""
 
 
 @dataclass(frozen=True)

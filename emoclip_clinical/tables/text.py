@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.tables.table import FAULTS_SHOWN, MISSING, Table, is_number, limit_faults
+from emoclip_clinical.tables.table import FAULTS_SHOWN, FEW_SHOWN, MISSING, Table, is_number, limit_faults
 
 DELIMITERS = (",", ";", "\t")
 MOST_ROWS = 0.5
 """Share of rows of one width above which they, and not the first row, tell the delimiter."""
-SHOWN_BELOW_A_TITLE = 3
-"""Rows that do not fit what is no header, of which all would be listed otherwise."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SURROGATE = re.compile(r"[\udc80-\udcff]")
@@ -56,15 +54,18 @@ def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tupl
     faults, named = _header_faults(header, records[first:], name=name)
     cells, rows, ragged = _body(records, first, width=len(header), name=name)
     title = _title_faults(header, records, first, n_ragged=len(ragged), name=name)
-    shown = SHOWN_BELOW_A_TITLE if title else FAULTS_SHOWN
+    # Rows do not fit what is no header, and all would be listed otherwise.
+    shown = FEW_SHOWN if title else FAULTS_SHOWN
     faults = [*title, *faults, *limit_faults(ragged, shown=shown)]
     if not cells and not faults:
         faults.append(f"{name}: the table has no rows below its header")
     columns: dict[str, pd.Series] = {}
+    commas: list[str] = []
     for index, column in named:
         values = [record[index] for record in cells]
         columns[column] = _column(values, as_text=column in text)
-        faults += _comma_faults(columns[column], name=column, rows=rows, file=name)
+        commas += _comma_faults(columns[column], name=column, rows=rows, file=name)
+    faults += limit_faults(commas, shown=FEW_SHOWN)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))
     return Table(frame=frame, rows=np.array(rows, dtype=np.int64), name=name), faults
 
@@ -117,8 +118,8 @@ def _decoded(path: Path, *, encoding: str | None) -> str:
         raise InputError(f"{path.name}: the file is empty")
     if encoding is None and (b"\0" in content):
         raise InputError(
-            f"{path.name}: not a UTF-8 text table (it holds zero bytes); name its encoding, for "
-            "example utf-16, if it is text"
+            f"{path.name}: not a UTF-8 text table (it holds zero bytes); if it is text, "
+            "save it as UTF-8 or, of ratings, name its encoding, for example data.encoding: utf-16"
         )
     if encoding is None:
         # Bytes that are not UTF-8 become surrogates, so that parsing can say in which cells.
@@ -126,7 +127,7 @@ def _decoded(path: Path, *, encoding: str | None) -> str:
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except LookupError:
-        raise InputError(f"encoding {encoding!r} is unknown") from None
+        raise InputError(f"data.encoding: {encoding!r} is unknown") from None
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise InputError(
@@ -194,10 +195,10 @@ def _encoding_faults(records: list[list[str]], header: list[str], *, name: str) 
             column = repr(header[index]) if known else str(index + 1)
             faults.append(
                 f"{name}: byte 0x{ord(found.group()) - 0xDC00:02x} in row {number}, column "
-                f"{column} is not UTF-8; save the file as UTF-8 or name its encoding, for example "
-                "encoding: cp1252"
+                f"{column} is not UTF-8; save the file as UTF-8 or, of ratings, name its encoding, "
+                "for example data.encoding: cp1252"
             )
-    return limit_faults(faults)
+    return limit_faults(faults, shown=FEW_SHOWN)
 
 
 def _header_faults(

@@ -116,6 +116,17 @@ def test_other_features_are_refused_with_every_difference(study: Path, tmp_path:
     assert "another model" in done.output
     assert "other prompt sets" in done.output
     assert "Traceback" not in done.output
+    # Of other prompts come other columns, which is no news then.
+    frame = pd.read_parquet(other / "interviews.parquet")
+    named = {"mean_happy": "mean_calm", "sd_happy": "sd_calm"}
+    frame.rename(columns=named).to_parquet(other / "interviews.parquet")
+    settings = json.loads((other / "features.json").read_text())
+    settings = {**settings, "pooled_features": list(named.values()), "model": SETTINGS["model"]}
+    (other / "features.json").write_text(json.dumps(settings))
+    done = call("predict", "--study", study, "--estimator", estimator, "--features", other)
+    assert done.exit_code == 2
+    assert done.output.count("\n") == 1
+    assert "made with other prompt sets: the estimator was fitted to" in done.output
     table = tmp_path / "table.csv"
     table.write_text("participant_id,mean_happy\na,1\n")
     done = call("predict", "--study", study, "--estimator", estimator, "--features", table)

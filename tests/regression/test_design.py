@@ -112,6 +112,39 @@ def test_nothing_in_common():
     )
 
 
+@pytest.mark.parametrize(
+    ("recorded", "rated", "said"),
+    [
+        (
+            ("070", "100", "130"),
+            ("70", "100", "130"),
+            "1 participant of the ratings differs from those of the features only by leading zeros "
+            "(sub-70 in the ratings, sub-070 in the features)",
+        ),
+        (("S1", "b"), ("s1", "b"), "only by capitals (sub-s1 in the ratings, sub-S1 in"),
+        (("1", "b"), ("1.0", "b"), "only by a trailing .0 (sub-1.0 in the ratings, sub-1 in"),
+        (("01", "02"), ("1", "2.0"), "2 participants of the ratings differ"),
+        (("01", "02"), ("1", "2.0"), "only by a trailing .0 and leading zeros (sub-1 in"),
+        (("a/01", "b/1"), ("a/1", "b/1"), "1 visit of the ratings differs from those of the "),
+        (("a/01", "b/1"), ("a/1", "b/1"), "(sub-a_ses-1 in the ratings, sub-a_ses-01 in the"),
+        # Sessions of one side only, and of one who has no usable rating.
+        (("070/1", "100/1"), ("70", "100"), "(sub-70 in the ratings, sub-070 in the features)"),
+    ],
+)
+def test_identifiers_that_a_spreadsheet_has_changed(recorded, rated, said):
+    with pytest.raises(InputError) as caught:
+        join(features(*recorded), ratings(*rated))
+    assert said in str(caught.value)
+    nobody = not set(recorded) & set(rated) and "/" not in recorded[0]
+    assert ("no visit in common" in str(caught.value)) == nobody
+
+
+def test_other_identifiers_are_other_people():
+    # 10 is not 1, 0 is not nobody, and both spellings of one side are two people.
+    design = join(features("10", "0", "a1", "7", "07"), ratings("1", "00.1", "a01", "7", "07"))
+    assert design.keys["participant_id"].tolist() == ["sub-07", "sub-7"]
+
+
 def test_features_that_are_the_rating_are_refused():
     names = [f"p{k:02d}" for k in range(12)]
     f, r = features(*names), ratings(*names)

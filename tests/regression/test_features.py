@@ -177,6 +177,12 @@ def test_the_same_features_of_other_visits(table, tmp_path):
         "one.csv: there is no numeric feature column 'frown'",
         "feature tool must be a number, got 'x' (row 2 of one.csv)",
     )
+    with pytest.raises(InputError) as caught:
+        read_same_features(one, names=[f"absent_{i}" for i in range(5)])
+    assert caught.value.faults == (
+        "one.csv: 5 numeric feature columns are not there: 'absent_0', 'absent_1', 'absent_2' and "
+        "2 more",
+    )
     spoilt = table.astype(object)
     spoilt.loc[1, "brow_mean"] = "."
     spoilt.loc[2, "smile_mean"] = "inf"

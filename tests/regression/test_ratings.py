@@ -120,6 +120,9 @@ def test_plain_columns_must_be_numbers(table, tmp_path):
         "target 'mood' must be a number, got 'low' (participant 's016', session '1', row 4 of "
         "ratings.csv)"
     ]
+    words = save(table.assign(sex=["f", "m"] * 3), tmp_path)
+    assert len(faults(words, target="sex")) == 4
+    assert faults(words, target="sex")[-1] == "... and 3 more faults of this kind"
     table.loc[2, "mood"] = None
     ratings = read_ratings(save(table, tmp_path), target="mood")
     np.testing.assert_array_equal(ratings.values, [1.5, 2.25, -3, 4])

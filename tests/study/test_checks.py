@@ -42,6 +42,22 @@ def test_nobody_was_both_recorded_and_rated(study: Path, values: bool, side: str
     ]
 
 
+@pytest.mark.parametrize("side", ["interviews", "features"])
+def test_leading_zeros_that_a_spreadsheet_took(study: Path, side: str) -> None:
+    setting = [of_interviews(study)] if side == "interviews" else []
+    table = ratings(study)
+    people = [name.removeprefix("sub-") for name in PEOPLE]
+    lost = (
+        f"{{}} participants of the ratings differ from those of the {side} only by leading zeros "
+        f"({{}} in the ratings, {{}} in the {side}): write them alike; a spreadsheet leaves a column "
+        "as it is that is formatted as text"
+    )
+    write_ratings(study, table.assign(participant_id=[str(int(p)) for p in people]))
+    assert faults(study, *setting, values=False)[1:] == [lost.format(18, "sub-0", PEOPLE[0])]
+    write_ratings(study, table.assign(participant_id=[*people[:-3], *(p[1:] for p in people[-3:])]))
+    assert faults(study, *setting, values=False) == [lost.format(3, "sub-15", PEOPLE[15])]
+
+
 def test_who_has_both_is_counted(study: Path) -> None:
     write_ratings(study, ratings(study).iloc[:7])
     said = validate_study(study, values=False)
