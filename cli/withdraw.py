@@ -93,6 +93,9 @@ def _end(withdrawal: Withdrawal, study: Path, *, as_json: bool, sources: bool, d
         warn([f"model {name} does not say whom it was trained on (no `group` for all its clips)"])
     for name in learners.estimators:
         warn([f"estimator {name} was fitted to them; copies of it elsewhere must be removed"])
+    for name in learners.unknown_estimators:
+        warn([f"estimator {name} can not be read or compared with the features: it may be fitted "
+              "to them"])  # fmt: skip
     if withdrawal.has_lock:
         warn(["protocol.lock was made with them: it no longer matches this study"])
     if done:
@@ -109,6 +112,7 @@ def _end(withdrawal: Withdrawal, study: Path, *, as_json: bool, sources: bool, d
             "models": list(learners.models),
             "unknown_models": list(learners.unknown_models),
             "estimators": list(learners.estimators),
+            "unknown_estimators": list(learners.unknown_estimators),
         }
         typer.echo(json.dumps(record))
 

@@ -112,9 +112,13 @@ def describe_tables(
 
 
 def _tower(card: Mapping[str, Any]) -> dict[str, object]:
-    """Return what the towers of a model are called; the model's hash tells whether they differ."""
-    tower = card.get("architecture", {}).get("tower", {})
-    return {name: tower.get(name) for name in ("name", "pretrained")}
+    """Return what a model is made of; its hash tells whether it differs from another."""
+    architecture = card.get("architecture", {})
+    tower = architecture.get("tower", {})
+    return {
+        **{name: tower.get(name) for name in ("name", "pretrained")},
+        "temporal": architecture.get("temporal", {}).get("kind"),
+    }
 
 
 def describe_source(interview: Interview, *, hashes: FileHashes) -> Mapping[str, object]:

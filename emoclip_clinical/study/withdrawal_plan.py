@@ -96,11 +96,14 @@ class Learners:
         Names of models that do not say whom they were trained on.
     estimators : tuple of str
         Places, relative to the study, of estimators that were fitted to them.
+    unknown_estimators : tuple of str
+        Places of estimators that can not be read, or not be compared with the study's features.
     """
 
     models: tuple[str, ...]
     unknown_models: tuple[str, ...]
     estimators: tuple[str, ...]
+    unknown_estimators: tuple[str, ...] = ()
 
 
 def find_traces(study: Study, person: Person) -> Traces:
@@ -154,9 +157,11 @@ def find_learners(study: Study, person: Person) -> Learners:
         elif known.coverage != "complete":
             unknown.append(path.parent.name)
     places = (p for p in study_files(study.folder) if p.name == CARD)
-    estimators = [p.parent for p in places if _was_fitted_to(p.parent, study, person)]
-    names = tuple(p.relative_to(study.folder).as_posix() for p in estimators)
-    return Learners(tuple(models), tuple(unknown), names)
+    fitted: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for place in places:
+        name = place.parent.relative_to(study.folder).as_posix()
+        fitted[_was_fitted_to(place.parent, study, person)].append(name)
+    return Learners(tuple(models), tuple(unknown), tuple(fitted[True]), tuple(fitted[None]))
 
 
 def study_files(folder: Path) -> Iterator[Path]:
@@ -206,14 +211,17 @@ def _fate(path: Path, role: str, study: Study, person: Person) -> Fate:
     return "rows" if path.suffix.lower() in TABLE_ENDINGS else "by hand"
 
 
-def _was_fitted_to(estimator: Path, study: Study, person: Person) -> bool:
-    """Say whether a row of features that the estimator was fitted to is the person's."""
+def _was_fitted_to(estimator: Path, study: Study, person: Person) -> bool | None:
+    """Say whether a row of features that the estimator was fitted to is the person's.
+
+    None where the estimator or the features can not be read, or are of different kinds.
+    """
     features = study.path(study.protocol.data.features)
     try:
         fitted = load_estimator(estimator)
         table = read_same_features(features, names=fitted.feature_names, impute="median")
     except InputError:
-        return False
+        return None
     theirs = (table.keys["participant_id"] == person.participant_id).to_numpy()
     rows = fingerprints(table.values.to_numpy(dtype=float)[theirs])
     return bool(set(rows) & set(fitted.rows_seen))

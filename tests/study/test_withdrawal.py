@@ -255,7 +255,10 @@ def test_models_that_learned_from_them_are_named(tmp_path: Path) -> None:
         part = hash_people(people, salt=name).as_card()
         (folder / "model.json").write_text(json.dumps({"format": 1, "training_people": part}))
         (folder / "model.safetensors").touch()
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "estimator.json").write_text("{}")
     found = find_learners(open_study(tmp_path), Person.of(WHO))
+    assert (found.estimators, found.unknown_estimators) == ((), ("copied",))
     assert found.models == ("theirs",)
     assert found.unknown_models == ("nameless",)
 

@@ -24,10 +24,9 @@ def features_text(result: ResultFolder) -> str:
     )
     return (
         f"{_sampling(_part(source, 'sampling'), _faces(_part(source, 'faces')))} A "
-        "vision-language model for facial expression (EmoCLIP; image and text tower "
-        f"{_tower(_part(source, 'tower'))}) gave each segment its similarity to sentences that "
-        "describe expressions; no rating was used for this. Segments were pooled to one row of "
-        "features an interview" + (f" ({pooled})" if pooled else "") + f", {n} in all."
+        f"vision-language model ({_model(_part(source, 'tower'))}) gave each segment its "
+        "similarity to sentences that describe expressions; no rating was used for this. Segments "
+        "were pooled to one row of features an interview" + (f" ({pooled})" if pooled else "") + f", {n} in all."
     )
 
 
@@ -55,6 +54,14 @@ def _faces(faces: Record) -> str:
         "whole_frame": "pictures were used whole",
         "precomputed": "faces were cut out with boxes of another tool",
     }.get(str(kind), f"faces were cut out {_gap('how')}")
+
+
+def _model(tower: Record) -> str:
+    towers = f"image and text tower {_tower(tower)}"
+    return {
+        "mean": f"{towers}; the mean of a segment's pictures",
+        "first_frame": f"{towers}; a segment's first picture alone",
+    }.get(str(tower.get("temporal")), f"EmoCLIP; {towers}")
 
 
 def _tower(tower: Record) -> str:

@@ -272,6 +272,9 @@ def test_the_methods_tell_of_the_model_that_made_the_features(change: Callable[.
     )
     assert "image and text tower emoclip-small-64)" in text
     assert "(mean, embedding sd)" in text
+    alone = said(tower={"name": "ViT-B-16", "temporal": "first_frame"})
+    assert "(image and text tower ViT-B-16; a segment's first picture alone)" in alone
+    assert "EmoCLIP" not in alone
     assert "tower ViT-B-16, pretrained weights laion" in said(
         tower={"name": "ViT-B-16", "pretrained": "laion"}
     )
