@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError
-from emoclip_clinical.tables.table import FAULTS_SHOWN, FEW_SHOWN, MISSING, Table, is_number, limit_faults
+from emoclip_clinical.tables.table import (
+    FAULTS_SHOWN,
+    FEW_SHOWN,
+    MISSING,
+    Table,
+    is_number,
+    limit_faults,
+)
 
 DELIMITERS = (",", ";", "\t")
 MOST_ROWS = 0.5
