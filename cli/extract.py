@@ -67,8 +67,9 @@ def command(
     """Turn interviews into segment scores, embeddings and pooled features.
 
     Goes on where an interrupted run stopped. An interview that can not be read, or of which no
-    segment can be scored, is listed, the others go on, and the exit code is 3. Shards may run at the same time; when all have ended,
-    the same call with --merge in place of --shard makes the tables.
+    segment can be scored, is listed, the others go on, and the exit code is 3. Shards may run at
+    the same time; when all have ended, the same call with --merge in place of --shard makes the
+    tables.
     """
     from emoclip_clinical.features.scale_out import parse_scale
     from emoclip_clinical.study.extract import run_extract
