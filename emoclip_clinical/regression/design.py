@@ -114,8 +114,8 @@ def join(features: FeatureTable, ratings: Ratings) -> Design:
     ------
     InputError
         If nothing matches, if identifiers of both sides differ only by what a spreadsheet does to
-        them (see `spelled_otherwise`), if sessions stand on one side only and a participant has several
-        visits, or if a feature is the target or one of its items.
+        them (see `spelled_otherwise`), if sessions stand on one side only and a participant has
+        several visits, or if a feature is the target or one of its items.
     """
     sides = [_visits(_all_keys(side.keys, side.excluded)) for side in (features, ratings)]
     faults = spelled_otherwise(*sides)

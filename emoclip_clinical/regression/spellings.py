@@ -36,15 +36,20 @@ def spelled_otherwise(
     list of str
         At most one fault for participants and one for the sessions of those who match.
     """
-    people = [{participant for participant, _ in side} for side in (recorded, rated)]
-    both = people[0] & people[1]
-    faults = _fault(*people, "participant", what)
-    visits = ({visit for visit in side if visit[0] in both} for side in (recorded, rated))
-    names = [{InterviewKey(*visit).name for visit in side if visit[1]} for side in visits]
-    return faults + _fault(*names, "visit", what)
+    there = {participant for participant, _ in recorded}
+    here = {participant for participant, _ in rated}
+    both = there & here
+    return [
+        *_fault(there, here, of="participant", what=what),
+        *_fault(_visits(recorded, both), _visits(rated, both), of="visit", what=what),
+    ]
 
 
-def _fault(recorded: set[str], rated: set[str], of: str, what: str) -> list[str]:
+def _visits(side: Collection[Visit], people: Collection[str]) -> set[str]:
+    return {InterviewKey(p, session).name for p, session in side if p in people and session}
+
+
+def _fault(recorded: set[str], rated: set[str], *, of: str, what: str) -> list[str]:
     theirs = {_bare(name): name for name in sorted(recorded - rated)}
     pairs = [(theirs[_bare(n)], n) for n in sorted(rated - recorded) if _bare(n) in theirs]
     if not pairs:

@@ -97,6 +97,49 @@ def target_names(registry: Registry | None = None) -> tuple[str, ...]:
     return tuple(t.name for t in _targets(registry))
 
 
+def short_name(name: str, registry: Registry | None = None) -> str:
+    """Return the shortest spelling of a target's name, the same for all of its spellings.
+
+    Parameters
+    ----------
+    name : str
+        As for `resolve_target`; what is no name of the registry stays as it is.
+    registry : mapping of str to Scale, optional
+        The known scales; the shipped ones by default.
+
+    Returns
+    -------
+    str
+        Without its scale where no other scale has the name, in the registry's capitals.
+
+    Examples
+    --------
+    >>> short_name("panss.negative_symptoms"), short_name("n1+N3"), short_name("bnss.total")
+    ('negative_symptoms', 'N1+N3', 'bnss.total')
+    """
+    changing = _CHANGE.fullmatch(name.strip())
+    if changing:
+        return f"percent_change({short_name(changing.group(1), registry)})"
+    targets = _targets(registry)
+    return "+".join(_short_part(part.strip(), targets) for part in name.split("+"))
+
+
+def _short_part(name: str, targets: Sequence[Target]) -> str:
+    wanted = name.casefold()
+    alike = [t for t in targets if _bare(t).casefold() == wanted.rpartition(".")[2]]
+    meant = [t for t in alike if t.name.casefold() == wanted]
+    if not meant and "." not in name:
+        meant = [t for t in alike if _is_short(t)] or alike
+    if len(meant) != 1:
+        return name
+    (target,) = meant
+    return _bare(target) if len(alike) == 1 or _is_short(target) else target.name
+
+
+def _bare(target: Target) -> str:
+    return target.name.partition(".")[2]
+
+
 def resolve_target(
     name: str,
     columns: Iterable[str],
@@ -178,7 +221,7 @@ def _single(name: str, table: _Columns, registry: Registry | None) -> Target:
     qualified = [t for t in targets if t.name.casefold() == wanted]
     if qualified:
         return qualified[0]
-    bare = [t for t in targets if t.name.partition(".")[2].casefold() == wanted]
+    bare = [t for t in targets if _bare(t).casefold() == wanted]
     fixed = [t for t in bare if _is_short(t)]
     if fixed:
         return fixed[0]
@@ -214,7 +257,7 @@ def _of_file(name: str, own: str, targets: Sequence[Target]) -> Target:
 
 
 def _is_short(target: Target) -> bool:
-    scale, name = target.scale, target.name.partition(".")[2]
+    scale, name = target.scale, _bare(target)
     return scale is not None and any(s.short and s.name == name for s in scale.sums)
 
 
@@ -302,7 +345,7 @@ def _resembling(item: str, scale: Scale | None, columns: Sequence[str]) -> str:
 
 
 def _near(name: str, columns: Sequence[str], targets: Sequence[Target]) -> str:
-    bare = [t.name.partition(".")[2] for t in targets]
+    bare = [_bare(t) for t in targets]
     known = [*bare, *(t.name for t in targets), *columns]
     by_fold = {k.casefold(): k for k in reversed(known)}
     near = [by_fold[k] for k in difflib.get_close_matches(name.casefold(), by_fold, n=4)]

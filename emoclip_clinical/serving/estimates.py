@@ -21,6 +21,7 @@ from emoclip_clinical.serving.problems import Problem, shortened
 from emoclip_clinical.serving.sent_features import NAME, sent_features
 from emoclip_clinical.serving.video_features import VideoFeatures
 from emoclip_clinical.study.predict import predict_table, prediction_record
+from emoclip_clinical.study.target_folders import target_folder
 
 SCHEMA = pa.schema(
     [
@@ -180,7 +181,7 @@ class ServedEstimators:
         Parameters
         ----------
         target : str or None
-            None: the only one that there is.
+            By any of its names; None: the only one that there is.
 
         Raises
         ------
@@ -193,9 +194,13 @@ class ServedEstimators:
             return next(iter(self._served.values()))
         if target is None and self._served:
             raise Problem(422, f"target must say which estimator is wanted; there are: {there}")
-        if target is None or target not in self._served:
-            raise Problem(404, f"there is no estimator of this target; there are: {there}")
-        return self._served[target]
+        if target is not None:
+            if target in self._served:
+                return self._served[target]
+            for name, one in self._served.items():
+                if target_folder(target) == target_folder(name):
+                    return one
+        raise Problem(404, f"there is no estimator of this target; there are: {there}")
 
     def estimate_rows(
         self,

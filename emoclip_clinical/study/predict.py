@@ -26,6 +26,7 @@ from emoclip_clinical.study.left_out import (
 from emoclip_clinical.study.prediction_output import require_free
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
+from emoclip_clinical.study.rated import study_scales
 from emoclip_clinical.study.target_folders import target_folder
 
 PREDICTIONS = "predictions"
@@ -61,7 +62,8 @@ def run_predict(
     features : Path, optional
         Other features than the study's.
     output : Path, optional
-        A CSV file; ``predictions/<target>.csv`` in the study by default. Only earlier predictions
+        A CSV file; ``predictions/<target>.csv`` in the study by default, called as the target's
+        results are. Only earlier predictions
         are written over.
 
     Raises
@@ -71,7 +73,8 @@ def run_predict(
     """
     fitted = load_estimator(estimator)
     path = features or study.path(study.protocol.data.features)
-    written = output or study.folder / PREDICTIONS / f"{target_folder(fitted.target)}.csv"
+    name = target_folder(fitted.target, study_scales(study))
+    written = output or study.folder / PREDICTIONS / f"{name}.csv"
     require_free(written, inputs=(path, estimator))
     if path.is_dir() and averages_embeddings(fitted):
         path = path / EMBEDDINGS
@@ -82,13 +85,13 @@ def run_predict(
     def amend(interviews: pd.DataFrame) -> pd.DataFrame:
         return without_segments(interviews, path, left_out.segments)
 
-    table, name = read_feature_files(
+    table, file = read_feature_files(
         path,
         columns=(),
         needed=fitted.feature_names,
         amend=amend if left_out.segments else None,
     )
-    made = predict_table(fitted, table, file=name, warnings=left_out.warnings)
+    made = predict_table(fitted, table, file=file, warnings=left_out.warnings)
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
         _write(written, made.table.to_csv(index=False, lineterminator="\n"))

@@ -15,7 +15,7 @@ from emoclip_clinical.regression.scoring import RatingRules
 from emoclip_clinical.study.left_out import left_out_segments, without_segments
 from emoclip_clinical.study.protocol import Study
 from emoclip_clinical.study.provenance import json_sha256, tree_sha256
-from emoclip_clinical.study.target_folders import repeated_targets
+from emoclip_clinical.study.target_folders import repeated_targets, target_folder
 
 
 def study_scales(study: Study) -> Registry:
@@ -35,6 +35,21 @@ def scale_hashes(study: Study) -> dict[str, str | None]:
     if not names:
         return {}
     return {"scales": json_sha256([tree_sha256(study.path(name)) for name in names])}
+
+
+def result_folders(study: Study, root: Path | None = None) -> dict[str, Path]:
+    """Return the folder of each target's result, by the target as it was asked for.
+
+    Parameters
+    ----------
+    study : Study
+    root : Path, optional
+        Another results folder than the protocol's.
+    """
+    root = root or study.path(study.protocol.data.results)
+    registry = study_scales(study)
+    names = study.protocol.regression.targets
+    return {name: root / target_folder(name, registry) for name in names}
 
 
 def study_features(study: Study, path: Path) -> FeatureTable:
@@ -89,7 +104,8 @@ def study_targets(study: Study, path: Path) -> list[Ratings]:
             )
         except InputError as error:
             faults += [fault for fault in error.faults if fault not in faults]
-    faults = faults or repeated_targets(config.targets, [_meaning(rated) for rated in read])
+    meant = [_meaning(rated) for rated in read]
+    faults = faults or repeated_targets(config.targets, meant, registry)
     if faults:
         raise InputError(faults)
     return read

@@ -32,12 +32,16 @@ from emoclip_clinical.study.provenance import (
     tree_sha256,
     utc_now,
 )
-from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
+from emoclip_clinical.study.rated import (
+    result_folders,
+    scale_hashes,
+    study_features,
+    study_targets,
+)
 from emoclip_clinical.study.recordings import check_recordings
 from emoclip_clinical.study.report import check_formats, write_index, write_report
 from emoclip_clinical.study.segment_inputs import reads_segments, segment_inputs
 from emoclip_clinical.study.standing import Standing, standings
-from emoclip_clinical.study.target_folders import target_folder
 from emoclip_clinical.study.withdrawal_record import refuse_withdrawn
 
 PROVENANCE_FILE = "provenance.json"
@@ -121,7 +125,7 @@ def run_regress(
     hashes = regress_inputs(study, features=features, ratings=ratings)
     standing = standings(study, features=features, ratings=ratings, inputs=hashes, now=started)
     root = output or study.path(data.results)
-    folders = [root / target_folder(name) for name in config.targets]
+    folders = list(result_folders(study, root).values())
     if not overwrite:
         # Before the look is recorded: none was taken.
         refuse_to_lose(zip((f / PROVENANCE_FILE for f in folders), standing, strict=True))
@@ -198,8 +202,7 @@ def is_estimated(study: Study) -> bool:
     wanted = regress_inputs(
         study, features=study.path(data.features), ratings=study.path(data.ratings)
     )
-    for name in protocol.regression.targets:
-        folder = study.path(protocol.data.results) / target_folder(name)
+    for folder in result_folders(study).values():
         try:
             found = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -255,13 +255,12 @@ def _extract(setting: Setting) -> Step:
 
 
 def _regress(setting: Setting) -> Step:
+    from emoclip_clinical.study.rated import result_folders
     from emoclip_clinical.study.regress import is_estimated, regress_inputs, run_regress
-    from emoclip_clinical.study.target_folders import target_folder
 
     study = setting.study
     protocol = study.protocol
-    root = study.path(protocol.data.results)
-    folders = {name: root / target_folder(name) for name in protocol.regression.targets}
+    folders = result_folders(study)
     outputs = {
         f"{file} of {name}": folder / file
         for name, folder in folders.items()
@@ -301,13 +300,12 @@ def _regress(setting: Setting) -> Step:
 
 
 def _report(setting: Setting) -> Step:
+    from emoclip_clinical.study.rated import result_folders
     from emoclip_clinical.study.report import check_formats, write_index, write_report
-    from emoclip_clinical.study.target_folders import target_folder
 
     study, report = setting.study, setting.study.protocol.report
-    targets = study.protocol.regression.targets
     root = study.path(study.protocol.data.results)
-    folders = {name: root / target_folder(name) for name in targets}
+    folders = result_folders(study)
     forms = tuple(dict.fromkeys(("html", *report.formats)))
 
     def run() -> bool:

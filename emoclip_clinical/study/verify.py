@@ -37,11 +37,11 @@ from emoclip_clinical.study.provenance import (
     tree_sha256,
     utc_now,
 )
+from emoclip_clinical.study.rated import result_folders
 from emoclip_clinical.study.rating_structure import read_structure
 from emoclip_clinical.study.regress import PROVENANCE_FILE, regress_inputs, run_regress
 from emoclip_clinical.study.result_comparison import number_differences
 from emoclip_clinical.study.standing import OF_A_LOCK
-from emoclip_clinical.study.target_folders import target_folder
 from emoclip_clinical.study.witnesses import lost_marks
 
 
@@ -287,7 +287,7 @@ def _made_again(
     now: Clock,
     progress: Progress,
 ) -> tuple[str, ...]:
-    named = {target_folder(name) for name in study.protocol.regression.targets}
+    named = {folder.name for folder in result_folders(study).values()}
     if result.resolve().name not in named:
         raise InputError(
             f"{result} is not called after a target of its settings ({', '.join(sorted(named))}): "

@@ -104,7 +104,7 @@ def _rated_visits(study: Study) -> set[Visit]:
         except InputError as error:
             faults += error.faults
     meant = [(sorted(t.columns), sorted(t.minus), t.score, t.is_change) for t in found]
-    faults = faults or repeated_targets(names, [repr(what) for what in meant])
+    faults = faults or repeated_targets(names, [repr(what) for what in meant], registry)
     if faults:
         raise InputError(faults)
     sources = {tables.columns[column].source for target in found for column in target.columns}

@@ -61,7 +61,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "ratings.csv", index=False
     )
     quick = ("--repeats", "2", "--permutations", "19", "--bootstrap", "100")
-    done = call("regress", "--study", folder, "--target", "N1", *quick)
+    done = call("regress", "--study", folder, "--target", "panss.n1", *quick)
     assert done.exit_code == 0, done.output
     return folder
 
@@ -100,8 +100,10 @@ def test_training_interviews_are_known_again(study: Path) -> None:
     done = call("predict", "--study", study, "--estimator", study / "results" / "N1" / "estimator")
     assert done.exit_code == 0, done.output
     assert "too good" in done.stderr
-    written = pd.read_csv(study / "predictions" / "panss.N1.csv")
+    written = pd.read_csv(study / "predictions" / "N1.csv")
     assert written["in_training"].all()
+    # The folder of its results and the file of its predictions have one name.
+    assert [p.name for p in (study / "results").iterdir() if p.is_dir()] == ["N1"]
     assert not (study / "history.jsonl").read_text().count("predict")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.estimates import SCHEMA, ServedEstimators, load_estimators
 from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.plan import Address, ServerPlan
+from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.server import open_door as open_server
 from emoclip_clinical.serving.video_features import VideoFeatures, video_features
 from tests.serving import hostile
@@ -363,7 +365,7 @@ def test_embeddings_that_are_refused(serving: Open, cohort: Cohort) -> None:
     (fault,) = faults(content=hostile.arrow(of_segments(cohort.new, embedding=uneven)))
     assert fault.endswith("must hold lists of one length")
     narrow = pa.array([v[:5] for v in vectors])
-    assert "no numeric feature column 'embedding_005'" in faults(
+    assert "numeric feature columns are not there: 'embedding_005'" in faults(
         content=hostile.arrow(of_segments(cohort.new, embedding=narrow))
     )[0]  # fmt: skip
     key = {"participant_id": "sub-b0"}
@@ -795,6 +797,17 @@ def test_a_row_of_endless_width_is_not_laid_out(serving: Open, cohort: Cohort) -
         "features: at most 20000 different columns fit, got 300002"
     ]  # the session's column is one of them
     assert time.process_time() - began < 10
+
+
+def test_each_name_of_a_target_is_taken() -> None:
+    fitted: Any = [SimpleNamespace(target=t) for t in ("panss.negative_symptoms", "bnss.total")]
+    videos: Any = SimpleNamespace(differences=lambda _: ())
+    served = ServedEstimators(fitted, model={}, videos=videos)
+    for name in ("negative_symptoms", "panss.negative_symptoms", "Negative_Symptoms"):
+        assert served.choose(name).fitted is fitted[0]
+    assert served.choose("bnss.total").fitted is fitted[1]
+    with pytest.raises(Problem, match="no estimator of this target"):
+        served.choose("total")  # of which scale?
 
 
 def test_targets(serving: Open, cohort: Cohort) -> None:

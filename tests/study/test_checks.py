@@ -49,8 +49,8 @@ def test_leading_zeros_that_a_spreadsheet_took(study: Path, side: str) -> None:
     people = [name.removeprefix("sub-") for name in PEOPLE]
     lost = (
         f"{{}} participants of the ratings differ from those of the {side} only by leading zeros "
-        f"({{}} in the ratings, {{}} in the {side}): write them alike; a spreadsheet leaves a column "
-        "as it is that is formatted as text"
+        f"({{}} in the ratings, {{}} in the {side}): write them alike; a spreadsheet leaves a "
+        "column as it is that is formatted as text"
     )
     write_ratings(study, table.assign(participant_id=[str(int(p)) for p in people]))
     assert faults(study, *setting, values=False)[1:] == [lost.format(18, "sub-0", PEOPLE[0])]

@@ -9,7 +9,12 @@ import pytest
 from emoclip_clinical.records import InputError
 from emoclip_clinical.study.checks import validate_study
 from emoclip_clinical.study.protocol import open_study
-from emoclip_clinical.study.rated import scale_hashes, study_features, study_targets
+from emoclip_clinical.study.rated import (
+    result_folders,
+    scale_hashes,
+    study_features,
+    study_targets,
+)
 
 SCALE = """
 name: mood
@@ -76,6 +81,37 @@ def test_validate_knows_the_studys_scales(folder: Path) -> None:
 def targets_of(folder: Path, *targets: str) -> list[str]:
     study = open_study(folder, settings={"regression.targets": targets})
     return [rated.target for rated in study_targets(study, folder / "ratings.csv")]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        (("negative_symptoms", "panss.negative_symptoms", "PANSS.Negative_Symptoms"),
+         "negative_symptoms"),
+        (("N1", "n1", "panss.N1", "Panss.n1"), "N1"),
+        (("N1+N3", "n1+N3", "panss.N1+N3", "N1 + N3"), "N1+N3"),
+        (("percent_change(negative_symptoms)", "percent_change(panss.negative_symptoms)"),
+         "percent_change_negative_symptoms_"),
+        (("bnss.total", "BNSS.total"), "bnss.total"),
+        (("mood.gap", "gap", "Gap"), "gap"),
+        # Nobody knows whose it is, and what is no name of a scale is a column's own.
+        (("total",), "total"),
+        (("panss2.N1",), "panss2.N1"),
+        (("My mood",), "My_mood"),
+    ],
+)  # fmt: skip
+def test_a_target_has_one_folder_however_it_is_spelled(
+    tmp_path: Path, spelled: tuple[str, ...], name: str
+) -> None:
+    (tmp_path / "mood.yaml").write_text(
+        "{name: mood, title: t, source: s, item_minimum: 0, item_maximum: 3, items: "
+        "[{code: M1, name: one, face: visible}, {code: M2, name: two, face: visible}], "
+        "sums: [{name: gap, title: t, items: [M1], minus: [M2]}]}"
+    )
+    for target in spelled:
+        settings = {"regression.targets": [target], "data.scales": ["mood.yaml"]}
+        folders = result_folders(open_study(tmp_path, settings=settings))
+        assert folders == {target: tmp_path / "results" / name}
 
 
 def test_a_target_counts_once_however_it_is_spelled(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class TestWithdrawal:
         assert (study / "exclusions.csv").read_text() == (
             "participant_id,reason\nsub-004,a cough\n"
         )
-        predicted = pd.read_csv(study / "predictions/panss.negative_symptoms.csv")
+        predicted = pd.read_csv(study / "predictions/negative_symptoms.csv")
         assert set(predicted["participant_id"]) == set(kept["participant_id"])
         # Numbers that they were part of are gone, and made again without them.
         assert not (study / "results/negative_symptoms").exists()
