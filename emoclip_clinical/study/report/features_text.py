@@ -19,14 +19,14 @@ def features_text(result: ResultFolder) -> str:
             f"{_gap('how')}."
         )
     source: Record = result.provenance["features"]
-    pooled = ", ".join(
-        str(name).replace("_", " ") for name in _part(source, "pooling").get("statistics") or ()
-    )
+    statistics = _part(source, "pooling").get("statistics") or ()
+    pooled = ", ".join(str(name).replace("_", " ") for name in statistics)
     return (
         f"{_sampling(_part(source, 'sampling'), _faces(_part(source, 'faces')))} A "
         f"vision-language model ({_model(_part(source, 'tower'))}) gave each segment its "
         "similarity to sentences that describe expressions; no rating was used for this. Segments "
-        "were pooled to one row of features an interview" + (f" ({pooled})" if pooled else "") + f", {n} in all."
+        f"were pooled to one row of features an interview{f' ({pooled})' if pooled else ''}, {n} "
+        "in all."
     )
 
 
