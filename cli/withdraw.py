@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LEFT_ALONE = "yours, and left alone"
 FATES: dict[Fate, str] = {
     "file": "to be removed",
-    "rows": "rows to be removed of",
+    "rows": "rows of them to be removed",
     "by hand": LEFT_ALONE,
 }
 """What --sources makes of the user's own files."""

@@ -82,3 +82,11 @@ def test_from_freezing_to_a_verified_result(
     compared = call("protocol", "diff", "protocol.lock", "protocol.yaml")
     assert "settings: regression.folds: 3 → 4" in compared.stdout
     assert "pearson_r.pooled" in call("protocol", "diff", result, result).stdout
+    written = (result / "metrics.json").read_bytes()
+    refused = call("regress")
+    assert refused.exit_code == 2
+    assert "(--output FOLDER, or --set data.results=FOLDER)" in refused.stderr
+    assert "regress --overwrite" in refused.stderr
+    assert (result / "metrics.json").read_bytes() == written
+    assert call("regress", "--overwrite").exit_code == 0
+    assert (result / "metrics.json").read_bytes() != written

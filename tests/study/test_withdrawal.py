@@ -305,7 +305,7 @@ def test_what_is_not_edited_is_the_users_own_and_named(tmp_path: Path) -> None:
     own = "yours, and left alone: other files: 2: notes/visits.txt, plan.md"
     assert own in shown.stderr
     assert f"to be removed: other files: 1: {WHO}.txt" in shown.stderr
-    assert "rows to be removed of: other files: 1: list.csv" in shown.stderr
+    assert "rows of them to be removed: other files: 1: list.csv" in shown.stderr
     record = json.loads(shown.stdout)
     assert record["source_files"] == ["list.csv", "notes/visits.txt", "plan.md", f"{WHO}.txt"]
     assert record["remaining_files"] == ["notes/visits.txt", "plan.md"]
