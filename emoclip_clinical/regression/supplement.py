@@ -28,7 +28,11 @@ from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
 from emoclip_clinical.regression.comparison import Comparison, compare_models
 from emoclip_clinical.regression.config import SITE, ModelName
 from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
-from emoclip_clinical.regression.covariate_columns import is_left_out, with_confounds
+from emoclip_clinical.regression.covariate_columns import (
+    covariate_code_warnings,
+    is_left_out,
+    with_confounds,
+)
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
 from emoclip_clinical.regression.folds import blind_folds, sees_ratings
@@ -146,6 +150,8 @@ def supplement(
             "follow the ratings"
         )
     covariates, confounds = _confounds(made, found, progress)
+    groups = _subgroup_names(made, found)
+    found += _code_warnings(made, (*covariates, *groups))
     ceiling = _ceiling(made, found)
     # A second rater is no second visit.
     of_visits = cv if made.design.rater_ids is None else one_row_a_visit(cv)
@@ -172,7 +178,7 @@ def supplement(
         kappa=_kappa(made.design, cv, found),
         visits=visits,
         ceiling=ceiling,
-        subgroups=_subgroups(made, found, resampling),
+        subgroups=_subgroups(made, groups, found, resampling),
         sensitivity=refits,
         curve=curve,
         importance=_importance(made, found, progress),
@@ -247,6 +253,16 @@ def _usable(design: Design, wanted: tuple[str, ...]) -> tuple[list[str], list[tu
     return usable, unusable
 
 
+def _code_warnings(made: Estimate, names: tuple[str, ...]) -> list[str]:
+    """Name covariates with codes of missing values that the estimate has not told of already."""
+    site = () if made.sites is None else (made.config.site or SITE,)
+    untold = set((*names, *site)) - set(made.config.confounds)
+    columns = [str(c) for c in made.design.covariates.columns]
+    return covariate_code_warnings(
+        made.design, made.config, names=[c for c in columns if c in untold]
+    )
+
+
 def _quality(
     made: Estimate, quality: pd.DataFrame | None, found: list[str], progress: Progress
 ) -> ConfoundAnalysis | None:
@@ -318,11 +334,13 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     return made_ceiling
 
 
-def _subgroups(made: Estimate, found: list[str], resampling: _Resampling) -> tuple[Subgroup, ...]:
+def _subgroups(
+    made: Estimate, names: tuple[str, ...], found: list[str], resampling: _Resampling
+) -> tuple[Subgroup, ...]:
     groups = subgroups(
         made.cross_validation,
         covariates=made.design.covariates,
-        names=_subgroup_names(made, found),
+        names=names,
         **resampling,
     )
     found += [
