@@ -48,13 +48,13 @@ def check_subgroups(design: Design, config: RegressionConfig) -> None:
     Raises
     ------
     InputError
-        With every name that is no column, or is text with too many different values.
+        With every name that is no column, or is a category with too many different values.
     """
     columns = [str(c) for c in design.covariates.columns]
     faults = [
         f"subgroups: {_absent(name, design.covariates)}"
         if name not in columns
-        else level_fault(design.covariates[name], name=name)
+        else level_fault(design.covariates[name], name=name, is_category=is_site(name, config))
         for name in config.subgroups
     ]
     if any(faults):

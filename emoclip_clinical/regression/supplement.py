@@ -26,8 +26,12 @@ from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.audit import Audit, audit
 from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
 from emoclip_clinical.regression.comparison import Comparison, compare_models
-from emoclip_clinical.regression.config import SITE, ModelName
-from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
+from emoclip_clinical.regression.config import SITE, ModelName, site_columns
+from emoclip_clinical.regression.confounds import (
+    ConfoundAnalysis,
+    analyse_confounds,
+    complete_rows,
+)
 from emoclip_clinical.regression.covariate_columns import (
     covariate_code_warnings,
     is_left_out,
@@ -191,7 +195,8 @@ def _confounds(
     made: Estimate, found: list[str], progress: Progress
 ) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
     named = made.config.confounds
-    usable, unusable = _usable(made.design, COVARIATES)
+    fold = _folds(made)
+    usable, unusable = _usable(made, COVARIATES, fold=fold)
     if not named:
         found += [f"no covariate of the baseline: {name!r}: {why}" for name, why in unusable]
     wanted = named or tuple(usable)
@@ -211,7 +216,7 @@ def _confounds(
         analysis = analyse_confounds(
             made.design,
             names=names,
-            fold=_folds(made),
+            fold=fold,
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -235,18 +240,31 @@ def _folds(made: Estimate) -> np.ndarray:
     )
 
 
-def _usable(design: Design, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the columns of these names that can be encoded, and why the others can not."""
+def _usable(
+    made: Estimate, wanted: tuple[str, ...], *, fold: np.ndarray | None = None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the columns of these names that can be encoded, and why the others can not.
+
+    With folds, a column must also have a value for enough subjects to be compared on them, so
+    that none takes the others with it.
+    """
+    design, config = made.design, made.config
     usable, unusable = [], []
     for name in map(str, design.covariates.columns):
         if name.casefold() not in wanted:
             continue
         try:
-            encode_covariates(
-                design.covariates, names=[name], forbidden=(*design.items, design.target)
+            encoded = encode_covariates(
+                design.covariates,
+                names=[name],
+                forbidden=(*design.items, design.target),
+                categories=site_columns(config),
             )
+            if fold is not None:
+                complete_rows(design, encoded, fold=fold, config=config)
         except InputError as error:
-            why = "; ".join(f.removeprefix(f"covariate {name!r}: ") for f in error.faults)
+            starts = f"covariate {name!r}: ", f"confounds {name}: "
+            why = "; ".join(f.removeprefix(starts[0]).removeprefix(starts[1]) for f in error.faults)
             unusable.append((name, why))
             continue
         usable.append(name)
@@ -341,6 +359,7 @@ def _subgroups(
         made.cross_validation,
         covariates=made.design.covariates,
         names=names,
+        categories=site_columns(made.config),
         **resampling,
     )
     found += [
@@ -354,7 +373,7 @@ def _subgroups(
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     if made.config.subgroups:
         return made.config.subgroups
-    names, unusable = _usable(made.design, SUBGROUP_COLUMNS)
+    names, unusable = _usable(made, SUBGROUP_COLUMNS)
     site = made.config.site
     # What a column of sites lacks is said below.
     found += [f"no subgroups of {name!r}: {why}" for name, why in unusable if name != site]
