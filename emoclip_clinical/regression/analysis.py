@@ -8,20 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from emoclip_clinical.records import (
-    CrossValidation,
-    InputError,
-    Progress,
-    SegmentBags,
-    no_progress,
-)
-from emoclip_clinical.regression.config import ModelName, RegressionConfig, Scheme
-from emoclip_clinical.regression.covariate_columns import (
-    check_confounds,
-    check_subgroups,
-    sites_of,
-    with_confounds,
-)
+from emoclip_clinical.records import CrossValidation, Progress, SegmentBags, no_progress
+from emoclip_clinical.regression.config import ModelName, RegressionConfig
 from emoclip_clinical.regression.crossing import Crossed, Pipeline, cross
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.estimates import (
@@ -32,21 +20,16 @@ from emoclip_clinical.regression.estimates import (
 )
 from emoclip_clinical.regression.estimates import Estimate as Estimate
 from emoclip_clinical.regression.fold_interval import fold_interval
-from emoclip_clinical.regression.folds import draw_folds
 from emoclip_clinical.regression.inference import (
-    MINIMUM_EXCHANGEABLE,
     Interval,
     adjust_p,
     bootstrap_interval,
-    can_change,
-    exchange,
     permuted_ratings,
 )
 from emoclip_clinical.regression.models.base import Rows, learns_together
 from emoclip_clinical.regression.models.catalogue import CATALOGUE, SegmentModels, make_model
+from emoclip_clinical.regression.preparation import prepare
 from emoclip_clinical.regression.resampling import no_interval
-
-LEAVE_ONE_OUT: tuple[Scheme, ...] = ("leave_one_subject_out", "rebalanced_leave_one_subject_out")
 
 
 def estimate(
@@ -79,26 +62,16 @@ def estimate(
     Raises
     ------
     InputError
-        For fewer subjects than folds, too few training subjects for the inner folds, ratings
-        that do not vary, or columns of sites and confounds that can not be used.
+        Before the long work: for fewer subjects than folds, too few training subjects for the
+        inner folds, ratings that do not vary, or columns of sites, subgroups and confounds that
+        can not be used.
     """
-    check_subgroups(design, config)
-    design, confounds = with_confounds(design, config)
-    sites = sites_of(design, config)
-    _check(design, config, sites)
-    check_confounds(design, config, seed=seed, sites=sites)
-    exchangeable = exchange(design.subjects, design.keys["session_id"].tolist(), strata=sites)
-    testable = exchangeable.n_exchangeable >= MINIMUM_EXCHANGEABLE
-    n_permutations = config.permutations if testable else 0
-    if n_permutations and not can_change(design.y, exchange=exchangeable):
-        alike = "within any site" if sites else "among subjects with the same visits"
-        raise InputError(
-            f"target {design.target}: ratings do not vary {alike}: nothing can be permuted"
-        )
+    ready = prepare(design, config=config, seed=seed)
+    design, sites = ready.design, ready.sites
     permuted = permuted_ratings(
-        _ratings(design), exchange=exchangeable, n=n_permutations, seed=seed
+        _ratings(design), exchange=ready.exchange, n=ready.n_permutations, seed=seed
     )
-    rows = Rows(design.X, confounds, design.subjects, design.weights, bags)
+    rows = Rows(design.X, ready.confounds, design.subjects, design.weights, bags)
     made = _run(design, permuted, config.model, rows, config, seed, sites, segment_models, progress)
     beside = {
         name: _run(
@@ -113,7 +86,7 @@ def estimate(
         seed=seed,
         cross_validation=made.cv,
         null=made.null,
-        n_exchangeable=exchangeable.n_exchangeable,
+        n_exchangeable=ready.exchange.n_exchangeable,
         interval=headline,
         interval_of=of,
         conditional=conditional,
@@ -183,34 +156,6 @@ def adjust_family(estimates: Sequence[Estimate]) -> tuple[Estimate, ...]:
     """Return the estimates of a family of targets with Benjamini-Hochberg adjusted p values."""
     adjusted = adjust_p([e.p_permutation for e in estimates])
     return tuple(replace(e, p_adjusted=p) for e, p in zip(estimates, adjusted, strict=True))
-
-
-def _check(design: Design, config: RegressionConfig, sites: tuple[str, ...] | None) -> None:
-    n = design.n_subjects
-    faults = []
-    if np.ptp(design.y) == 0:
-        faults.append(
-            f"target {design.target}: all ratings are {design.y[0]:g}; nothing to estimate"
-        )
-    if n < 2:
-        faults.append(f"two subjects are needed at least, got {n}")
-    outer = n if config.cv in LEAVE_ONE_OUT else config.folds
-    if config.cv == "leave_one_site_out":
-        # The scheme has refusals of its own.
-        number = draw_folds(design.subjects, config=config, seed=0, y=design.y, sites=sites).number
-        largest = max(len(np.unique(design.subjects[number[0] == k])) for k in set(number[0]))
-        outer = int(number.max()) + 1
-    else:
-        largest = -(-n // outer) + (config.cv == "rebalanced_leave_one_subject_out")
-    if 1 < n < outer:
-        faults.append(f"{outer} folds need at least {outer} subjects, got {n}")
-    elif n > 1 and n - largest < config.inner_folds:
-        faults.append(
-            f"{config.inner_folds} inner folds need at least {config.inner_folds} training "
-            f"subjects, got {n - largest} of {n} subjects with {outer} outer folds"
-        )
-    if faults:
-        raise InputError(faults)
 
 
 def _coefficient_table(names: Sequence[str], weights: np.ndarray) -> pd.DataFrame:

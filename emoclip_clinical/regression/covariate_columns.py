@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -47,13 +48,13 @@ def check_subgroups(design: Design, config: RegressionConfig) -> None:
     Raises
     ------
     InputError
-        With every name that is no column, or is text with too many different values.
+        With every name that is no column, or is a category with too many different values.
     """
     columns = [str(c) for c in design.covariates.columns]
     faults = [
         f"subgroups: {_absent(name, design.covariates)}"
         if name not in columns
-        else level_fault(design.covariates[name], name=name)
+        else level_fault(design.covariates[name], name=name, is_category=is_site(name, config))
         for name in config.subgroups
     ]
     if any(faults):
@@ -84,7 +85,8 @@ def with_confounds(design: Design, config: RegressionConfig) -> tuple[Design, np
         raise InputError([f"confound {n!r}: {_absent(n, design.covariates)}" for n in shared])
     # Also where they are only compared: a mistake in a name is told before the long work.
     encoded = encoded_confounds(design, config)
-    design = replace(design, warnings=(*design.warnings, *_code_warnings(design, config)))
+    told = covariate_code_warnings(design, config, names=config.confounds)
+    design = replace(design, warnings=(*design.warnings, *told))
     if not config.remove_confounds:
         return design, none
     rows = encoded.complete
@@ -128,6 +130,33 @@ def encoded_confounds(design: Design, config: RegressionConfig) -> EncodedCovari
     )
 
 
+def covariate_code_warnings(
+    design: Design, config: RegressionConfig, *, names: Iterable[str]
+) -> list[str]:
+    """Name the covariates that seem to hold codes of missing values.
+
+    Parameters
+    ----------
+    design : Design
+    config : RegressionConfig
+        Says which columns hold sites: their numbers are categories.
+    names : iterable of str
+        Columns of the design's covariates; text is passed over.
+    """
+    warnings = []
+    for name in names:
+        column = design.covariates[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            continue
+        values = column.to_numpy(dtype=np.float64)
+        far = far_codes(values)
+        if far.any():
+            place = "1 visit" if far.sum() == 1 else f"{far.sum()} visits"
+            taken_as = "site" if is_site(name, config) else "number"
+            warnings.append(code_warning(name, values, far, place=place, taken_as=taken_as))
+    return warnings
+
+
 def leaves_sites_out(config: RegressionConfig) -> bool:
     """Say whether each site is left out once."""
     return config.cv == "leave_one_site_out"
@@ -135,22 +164,12 @@ def leaves_sites_out(config: RegressionConfig) -> bool:
 
 def is_left_out(name: str, config: RegressionConfig) -> bool:
     """Say whether a column holds the sites of which each is left out once."""
-    return leaves_sites_out(config) and name.casefold() in map(str.casefold, site_columns(config))
+    return leaves_sites_out(config) and is_site(name, config)
 
 
-def _code_warnings(design: Design, config: RegressionConfig) -> list[str]:
-    """Name the confounds that seem to hold codes of missing values."""
-    warnings = []
-    for name in config.confounds:
-        column = design.covariates[name]
-        if column.dtype != np.float64:
-            continue
-        values = column.to_numpy()
-        far = far_codes(values)
-        if far.any():
-            place = "1 visit" if far.sum() == 1 else f"{far.sum()} visits"
-            warnings.append(code_warning(name, values, far, place=place))
-    return warnings
+def is_site(name: str, config: RegressionConfig) -> bool:
+    """Say whether a column holds sites, in any case; see `site_columns`."""
+    return name.casefold() in map(str.casefold, site_columns(config))
 
 
 def _absent(name: str, covariates: pd.DataFrame) -> str:

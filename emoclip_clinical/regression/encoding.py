@@ -129,8 +129,9 @@ def _problem(table: pd.DataFrame, name: str, forbidden: Sequence[str], is_number
         )
     if not is_number and levels > MAXIMUM_LEVELS:
         text = next((t for t in texts if not _reads_as_number(t)), texts[0])
+        wanted = "" if _is_number(column) else "numbers or "
         return (
-            f"numbers or at most {MAXIMUM_LEVELS} categories are wanted, got {levels} different "
+            f"{wanted}at most {MAXIMUM_LEVELS} categories are wanted, got {levels} different "
             f"texts, for example {text!r}"
         )
     return ""

@@ -61,13 +61,15 @@ def code_warnings(table: Table, columns: Iterable[str]) -> list[str]:
     return limit_faults(warnings, shown=COLUMNS_SHOWN)
 
 
-def code_warning(column: str, values: np.ndarray, far: np.ndarray, *, place: str) -> str:
+def code_warning(
+    column: str, values: np.ndarray, far: np.ndarray, *, place: str, taken_as: str = "number"
+) -> str:
     """Say of a column which codes it holds, where, and where its other values lie."""
     codes = ", ".join(f"{code:g}" for code in np.unique(values[far]))
     others = values[~np.isin(values, CODES)]
     return (
         f"column {column!r} holds {codes} ({place}), far from its other values "
-        f"({np.nanmin(others):g} to {np.nanmax(others):g}); it is taken as a number: leave the "
+        f"({np.nanmin(others):g} to {np.nanmax(others):g}); it is taken as a {taken_as}: leave the "
         "cell empty if it stands for a missing value"
     )
 

@@ -82,6 +82,7 @@ def subgroups(
     resamples: int,
     confidence: float,
     seed: int,
+    categories: Sequence[str] = (),
 ) -> tuple[Subgroup, ...]:
     """Return MAE and bias in every level of the named covariates.
 
@@ -101,20 +102,24 @@ def subgroups(
         Bootstrap samples of subjects; 0 for no intervals.
     confidence : float
         Level of the intervals, in (0, 1).
+    categories : sequence of str
+        Covariates, in any case, that are categories even where they hold numbers.
 
     Raises
     ------
     InputError
-        With every name that is no column, or is text with too many different values.
+        With every name that is no column, or is a category with too many different values.
     """
+    coded = {name.casefold() for name in categories}
     faults = [f"subgroups: there is no column {n!r}" for n in names if n not in covariates]
     levels: dict[str, list[str]] = {}
     for name in names:
         if name not in covariates:
             continue
-        if fault := level_fault(covariates[name], name=name):
+        is_category = name.casefold() in coded
+        if fault := level_fault(covariates[name], name=name, is_category=is_category):
             faults.append(fault)
-        levels[name] = level_names(covariates[name], name=name)
+        levels[name] = level_names(covariates[name], name=name, is_category=is_category)
     if faults:
         raise InputError(faults)
     made = []
@@ -160,24 +165,26 @@ def _suppressed(name: str, level: str, reason: str) -> Subgroup:
     return Subgroup(name, level, None, None, None, nothing, nothing, reason)
 
 
-def level_fault(column: pd.Series, *, name: str) -> str | None:
-    """Return why a column makes no subgroups, where it does not."""
-    n_levels = len(set(level_names(column.dropna(), name=name)))
+def level_fault(column: pd.Series, *, name: str, is_category: bool = False) -> str | None:
+    """Return why a column makes no subgroups, where it does not; see `level_names`."""
+    n_levels = len(set(level_names(column.dropna(), name=name, is_category=is_category)))
     if n_levels <= MAXIMUM_LEVELS:
         return None
     return (
-        f"subgroups: column {name!r} has {n_levels} different texts, {MAXIMUM_LEVELS} are the most"
+        f"subgroups: column {name!r} has {n_levels} different categories, {MAXIMUM_LEVELS} are the "
+        "most"
     )
 
 
-def level_names(column: pd.Series, *, name: str) -> list[str]:
+def level_names(column: pd.Series, *, name: str, is_category: bool = False) -> list[str]:
     """Return the level of each row: a category, a small number, or a band of a number.
 
     Columns called ``age`` (or ``age_years``) are cut at `AGE_EDGES_YEARS`, other numbers with
-    many values at their terciles, which no model sees.
+    many values at their terciles, which no model sees. Numbers that stand for categories, such as
+    those of sites, are not cut.
     """
     missing = column.isna().to_numpy()
-    is_number = pd.api.types.is_numeric_dtype(column)
+    is_number = pd.api.types.is_numeric_dtype(column) and not is_category
     is_age = is_number and name.lower() in {"age", "age_years"}
     if not is_number or (column.dropna().nunique() <= MAXIMUM_LEVELS and not is_age):
         texts = [label_of(v) for v in column.tolist()]

@@ -26,9 +26,17 @@ from emoclip_clinical.regression.analysis import Estimate
 from emoclip_clinical.regression.audit import Audit, audit
 from emoclip_clinical.regression.ceiling import HumanCeiling, human_ceiling
 from emoclip_clinical.regression.comparison import Comparison, compare_models
-from emoclip_clinical.regression.config import SITE, ModelName
-from emoclip_clinical.regression.confounds import ConfoundAnalysis, analyse_confounds
-from emoclip_clinical.regression.covariate_columns import is_left_out, with_confounds
+from emoclip_clinical.regression.config import SITE, ModelName, site_columns
+from emoclip_clinical.regression.confounds import (
+    ConfoundAnalysis,
+    analyse_confounds,
+    complete_rows,
+)
+from emoclip_clinical.regression.covariate_columns import (
+    covariate_code_warnings,
+    is_left_out,
+    with_confounds,
+)
 from emoclip_clinical.regression.design import Design
 from emoclip_clinical.regression.encoding import encode_covariates
 from emoclip_clinical.regression.folds import blind_folds, sees_ratings
@@ -146,6 +154,8 @@ def supplement(
             "follow the ratings"
         )
     covariates, confounds = _confounds(made, found, progress)
+    groups = _subgroup_names(made, found)
+    found += _code_warnings(made, (*covariates, *groups))
     ceiling = _ceiling(made, found)
     # A second rater is no second visit.
     of_visits = cv if made.design.rater_ids is None else one_row_a_visit(cv)
@@ -172,7 +182,7 @@ def supplement(
         kappa=_kappa(made.design, cv, found),
         visits=visits,
         ceiling=ceiling,
-        subgroups=_subgroups(made, found, resampling),
+        subgroups=_subgroups(made, groups, found, resampling),
         sensitivity=refits,
         curve=curve,
         importance=_importance(made, found, progress),
@@ -185,7 +195,8 @@ def _confounds(
     made: Estimate, found: list[str], progress: Progress
 ) -> tuple[tuple[str, ...], ConfoundAnalysis | None]:
     named = made.config.confounds
-    usable, unusable = _usable(made.design, COVARIATES)
+    fold = _folds(made)
+    usable, unusable = _usable(made, COVARIATES, fold=fold)
     if not named:
         found += [f"no covariate of the baseline: {name!r}: {why}" for name, why in unusable]
     wanted = named or tuple(usable)
@@ -205,7 +216,7 @@ def _confounds(
         analysis = analyse_confounds(
             made.design,
             names=names,
-            fold=_folds(made),
+            fold=fold,
             config=made.config,
             seed=made.seed,
             strata=made.sites,
@@ -229,22 +240,45 @@ def _folds(made: Estimate) -> np.ndarray:
     )
 
 
-def _usable(design: Design, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the columns of these names that can be encoded, and why the others can not."""
+def _usable(
+    made: Estimate, wanted: tuple[str, ...], *, fold: np.ndarray | None = None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the columns of these names that can be encoded, and why the others can not.
+
+    With folds, a column must also have a value for enough subjects to be compared on them, so
+    that none takes the others with it.
+    """
+    design, config = made.design, made.config
     usable, unusable = [], []
     for name in map(str, design.covariates.columns):
         if name.casefold() not in wanted:
             continue
         try:
-            encode_covariates(
-                design.covariates, names=[name], forbidden=(*design.items, design.target)
+            encoded = encode_covariates(
+                design.covariates,
+                names=[name],
+                forbidden=(*design.items, design.target),
+                categories=site_columns(config),
             )
+            if fold is not None:
+                complete_rows(design, encoded, fold=fold, config=config)
         except InputError as error:
-            why = "; ".join(f.removeprefix(f"covariate {name!r}: ") for f in error.faults)
+            starts = f"covariate {name!r}: ", f"confounds {name}: "
+            why = "; ".join(f.removeprefix(starts[0]).removeprefix(starts[1]) for f in error.faults)
             unusable.append((name, why))
             continue
         usable.append(name)
     return usable, unusable
+
+
+def _code_warnings(made: Estimate, names: tuple[str, ...]) -> list[str]:
+    """Name covariates with codes of missing values that the estimate has not told of already."""
+    site = () if made.sites is None else (made.config.site or SITE,)
+    untold = set((*names, *site)) - set(made.config.confounds)
+    columns = [str(c) for c in made.design.covariates.columns]
+    return covariate_code_warnings(
+        made.design, made.config, names=[c for c in columns if c in untold]
+    )
 
 
 def _quality(
@@ -318,11 +352,14 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     return made_ceiling
 
 
-def _subgroups(made: Estimate, found: list[str], resampling: _Resampling) -> tuple[Subgroup, ...]:
+def _subgroups(
+    made: Estimate, names: tuple[str, ...], found: list[str], resampling: _Resampling
+) -> tuple[Subgroup, ...]:
     groups = subgroups(
         made.cross_validation,
         covariates=made.design.covariates,
-        names=_subgroup_names(made, found),
+        names=names,
+        categories=site_columns(made.config),
         **resampling,
     )
     found += [
@@ -336,7 +373,7 @@ def _subgroups(made: Estimate, found: list[str], resampling: _Resampling) -> tup
 def _subgroup_names(made: Estimate, found: list[str]) -> tuple[str, ...]:
     if made.config.subgroups:
         return made.config.subgroups
-    names, unusable = _usable(made.design, SUBGROUP_COLUMNS)
+    names, unusable = _usable(made, SUBGROUP_COLUMNS)
     site = made.config.site
     # What a column of sites lacks is said below.
     found += [f"no subgroups of {name!r}: {why}" for name, why in unusable if name != site]

@@ -12,8 +12,10 @@ from emoclip_clinical.records import Progress, no_progress
 from emoclip_clinical.regression.analysis import Estimate, adjust_family, estimate
 from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.design import join
+from emoclip_clinical.regression.family import for_each_target
 from emoclip_clinical.regression.joint import learnt_together
 from emoclip_clinical.regression.models.final import not_saved_reason
+from emoclip_clinical.regression.preparation import prepare
 from emoclip_clinical.regression.quality import QUALITY_COLUMNS
 from emoclip_clinical.regression.results import write_results
 from emoclip_clinical.regression.supplement import Supplement, supplement
@@ -137,10 +139,12 @@ def run_regress(
         now=started,
         inputs=hashes,
     )
-    designs = [join(table, rated) for rated in study_targets(study, ratings)]
+    designs = for_each_target(study_targets(study, ratings), lambda rated: join(table, rated))
     everyone = {p for d in designs for part in (d.keys, d.excluded) for p in part["participant_id"]}
     refuse_withdrawn(study.folder, everyone, where="features or ratings")
     people = check_people(designs, features=table)
+    # A fault of the last target is told before the first one's long work.
+    for_each_target(designs, lambda design: prepare(design, config=config, seed=protocol.seed))
     warned = (*people_warnings(people), *same)
     designs = [replace(design, warnings=(*design.warnings, *warned)) for design in designs]
     if protocol.segment_models.joint and reads_segments(config):

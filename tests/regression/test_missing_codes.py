@@ -13,6 +13,7 @@ from emoclip_clinical.regression.config import RegressionConfig
 from emoclip_clinical.regression.features import read_features
 from emoclip_clinical.regression.missing_codes import far_codes
 from emoclip_clinical.regression.ratings import read_ratings
+from emoclip_clinical.regression.supplement import supplement
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,57 @@ def test_confounds(make_design):
     assert told.startswith(
         "column 'age' holds -99 (2 visits), far from its other values (20 to 49)"
     )
+
+
+def told_of(design, **settings):
+    """Return what the estimate and its supplement say of codes."""
+    config = RegressionConfig(repeats=1, permutations=0, bootstrap=0, **settings)
+    made = estimate(design, config=config, seed=0)
+    return [w for w in (*made.warnings, *supplement(made).warnings) if "far from its other" in w]
+
+
+@pytest.fixture
+def coded(make_design):
+    """Return a cohort with codes in columns of its baseline and subgroups, of its site and dose."""
+    design = make_design(n_subjects=40, n_features=2)
+    columns = {
+        "age": np.arange(20.0, 60.0),
+        "Sex": np.tile([1.0, 2.0], 20),
+        "medication": np.tile(["yes", "no"], 20),
+        "clinic": np.tile([1.0, 2.0, 3.0, 4.0], 10),
+        "dose": np.linspace(1.0, 5.0, 40),
+    }
+    table = pd.DataFrame(columns)
+    table.loc[[3, 7], "age"] = 999
+    table.loc[5, "Sex"] = -9
+    table.loc[9, "clinic"] = 99
+    table.loc[11, "dose"] = -99
+    return replace(design, covariates=table)
+
+
+AGE = (
+    "column 'age' holds 999 (2 visits), far from its other values (20 to 59); it is taken as a "
+    "number: leave the cell empty if it stands for a missing value"
+)
+SEX = AGE.replace("'age' holds 999 (2 visits)", "'Sex' holds -9 (1 visit)").replace(
+    "20 to 59", "1 to 2"
+)
+
+
+def test_covariates_that_nobody_named(coded):
+    assert told_of(coded) == [AGE, SEX]
+
+
+def test_each_column_is_told_once(coded):
+    assert told_of(coded, confounds=("age",)) == [AGE, SEX]
+    assert told_of(coded, confounds=("Sex", "age"), subgroups=("age",)) == [SEX, AGE]
+
+
+def test_subgroups_and_sites(coded):
+    sex, dose = told_of(coded, confounds=("Sex",), subgroups=("dose",))
+    assert sex == SEX
+    assert dose.startswith("column 'dose' holds -99 (1 visit)")
+    *_, site = told_of(coded, site="clinic", cv="repeated_kfold")
+    assert site == AGE.replace("'age' holds 999 (2 visits)", "'clinic' holds 99 (1 visit)").replace(
+        "20 to 59", "1 to 4"
+    ).replace("a number", "a site")

@@ -25,6 +25,7 @@ from emoclip_clinical.regression.supplement import supplement
 CONFIG = RegressionConfig(
     folds=4, repeats=2, inner_folds=3, permutations=30, bootstrap=200, compare=("pls",)
 )
+PLAIN = RegressionConfig(folds=4, repeats=1, inner_folds=3, permutations=0, bootstrap=0)
 
 
 @pytest.fixture
@@ -138,8 +139,52 @@ def test_many_sites_make_no_subgroups_and_no_refusal(cohort):
 
 def test_subgroups_of_too_many_texts_are_refused_before_the_long_work(cohort):
     config = CONFIG.model_copy(update={"subgroups": ("centre",)})
-    with pytest.raises(InputError, match="'centre' has 13 different texts, 12 are the most"):
+    with pytest.raises(InputError, match="'centre' has 13 different categories, 12 are"):
         estimate(with_sites(cohort, 13), config=config, seed=0)
+
+
+def of_sites(cohort, sites, **settings):
+    """Return the supplement of a cohort with other sites."""
+    other = replace(cohort, covariates=cohort.covariates.assign(site=sites))
+    return supplement(estimate(other, config=PLAIN.model_copy(update=settings), seed=0))
+
+
+@pytest.mark.parametrize("n_sites", [4, 15])
+def test_numbers_of_sites_are_used_as_their_names_are(cohort, n_sites):
+    numbers = cohort.subjects % n_sites + 1.0
+    made = of_sites(cohort, numbers)
+    wanted = of_sites(cohort, [f"{n:g}" for n in numbers])
+    assert made.covariates == wanted.covariates
+    assert ("site" in made.covariates) == (n_sites == 4)
+    np.testing.assert_allclose(
+        made.confounds.combined.predicted, wanted.confounds.combined.predicted
+    )
+    assert [(g.variable, g.level) for g in made.subgroups] == [
+        (g.variable, g.level) for g in wanted.subgroups
+    ]
+
+
+def test_more_sites_than_categories_leave_the_other_covariates(cohort):
+    more = of_sites(cohort, cohort.subjects % 15 + 1.0)
+    assert more.covariates == ("age", "sex")
+    assert {g.variable for g in more.subgroups} == {"age", "sex"}
+    why = "'site': at most 12 categories are wanted, got 15 different texts, for example '1'"
+    assert f"no covariate of the baseline: {why}" in more.warnings
+    assert f"no subgroups of {why}" in more.warnings
+
+
+def test_subgroups_of_too_many_numbered_sites_are_refused(cohort):
+    with pytest.raises(InputError, match="'site' has 15 different categories, 12 are the most"):
+        of_sites(cohort, cohort.subjects % 15 + 1.0, subgroups=("site",))
+
+
+def test_a_covariate_of_too_few_subjects_leaves_the_others(cohort):
+    rare = np.where(cohort.subjects < 3, cohort.subjects, np.nan)
+    other = replace(cohort, covariates=cohort.covariates.assign(medication=rare))
+    more = supplement(estimate(other, config=PLAIN, seed=0))
+    assert more.covariates == ("age", "sex", "site")
+    start = "no covariate of the baseline: 'medication': only 3 of"
+    assert any(w.startswith(start) for w in more.warnings)
 
 
 def test_folds_of_one_subject_have_no_importance(cohort):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from emoclip_clinical.regression.analysis import LEAVE_ONE_OUT
 from emoclip_clinical.regression.models.catalogue import CATALOGUE
+from emoclip_clinical.regression.preparation import LEAVE_ONE_OUT
 from emoclip_clinical.study.report.document import Section, capitalised, listed, number
 from emoclip_clinical.study.report.features_text import features_text
 from emoclip_clinical.study.report.folder import Record, ResultFolder
