@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
-from emoclip_clinical.regression.change import first_visits, percent_change
+from emoclip_clinical.regression.change import percent_change
 from emoclip_clinical.regression.keyed import RATER
 from emoclip_clinical.regression.selection import NOT_SELECTED, Where, spelled
 from emoclip_clinical.regression.targets import Target
+from emoclip_clinical.regression.visit_order import first_visits
 
 
 def with_first_visits(selected: np.ndarray, keys: pd.DataFrame, where: Where) -> np.ndarray:
