@@ -9,32 +9,30 @@ import pandas as pd
 
 from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
 from emoclip_clinical.regression.change import percent_change
-from emoclip_clinical.regression.keyed import RATER
+from emoclip_clinical.regression.rater_selection import Selection
 from emoclip_clinical.regression.selection import NOT_SELECTED, Where, spelled
 from emoclip_clinical.regression.targets import Target
 from emoclip_clinical.regression.visit_order import first_visits
 
 
-def with_first_visits(selected: np.ndarray, keys: pd.DataFrame, where: Where) -> np.ndarray:
+def with_first_visits(selection: Selection, keys: pd.DataFrame) -> np.ndarray:
     """Return the rows that a change of the selected ones needs: those, and other visits of theirs.
 
     Parameters
     ----------
-    selected : ndarray of bool, shape (n_rows,)
+    selection : Selection
+        Rows of the first visits fulfil its conditions on raters too.
     keys : DataFrame of shape (n_rows, 2 or 3)
         ``participant_id``, ``session_id``, and ``rater_id`` where raters are named.
-    where : mapping of str to value
-        What was selected by; a rater who was selected rates the first visit too.
 
     Returns
     -------
     ndarray of bool, shape (n_rows,)
     """
+    selected = selection.rows
     subjects = set(keys["participant_id"][selected])
     others = keys["participant_id"].isin(subjects) & ~_inside(keys, keys[selected])
-    if RATER in where:
-        others &= keys[RATER] == str(where[RATER])
-    return np.asarray(selected | others.to_numpy())
+    return np.asarray(selected | (others.to_numpy() & selection.of_raters))
 
 
 def changed(rated: Ratings, target: Target, *, selected: pd.DataFrame, where: Where) -> Ratings:

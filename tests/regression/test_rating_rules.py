@@ -419,6 +419,54 @@ def test_a_selected_rater_rates_the_first_visit_too(tmp_path):
     np.testing.assert_allclose(ratings.values, [100 * 14 / 21, -100 * 7 / 21])
 
 
+def rows_of_raters(tmp_path, header, *rows):
+    path = tmp_path / "raters.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_cell_that_one_rater_filled_in_selects_the_whole_visit(tmp_path):
+    path = rows_of_raters(
+        tmp_path,
+        "participant_id,rater_id,N1,site,age",
+        "1,a,5,,", "1,b,3,X,30", "2,a,2,,", "2,b,3,Y,40", "3,a,1,,",
+    )  # fmt: skip
+    for where in ({"site": "X"}, {"age": 30}):
+        ratings = read_ratings(path, target="N1", where=where)
+        assert ratings.values.tolist() == [(5 + 3) / 2]
+        assert not [w for w in ratings.warnings if "leaves out" in w]
+    # What nobody filled in is not guessed, and no rating is filled in from another.
+    assert read_ratings(path, target="N1", where={"site": "Y"}).values.tolist() == [(2 + 3) / 2]
+    path.write_text("participant_id,rater_id,N1\n1,a,\n1,b,3\n2,a,3\n2,b,4\n")
+    assert read_ratings(path, target="N1", where={"N1": 3}).values.tolist() == [3, 3]
+
+
+def test_a_column_that_tells_raters_apart_is_a_condition_on_them(tmp_path):
+    rows = [
+        f"{subject},{session},{rater},{blinded},{value}"
+        for subject in (1, 2)
+        for session, scores in ((1, (5, 1)), (2, (3, 1)))
+        for rater, blinded, value in zip("AB", ("yes", "no"), scores, strict=True)
+    ]
+    path = rows_of_raters(tmp_path, "participant_id,session_id,rater_id,blinded,N1", *rows)
+    where = {"session_id": 2, "blinded": "yes"}
+    ratings = read_ratings(path, target="percent_change(N1)", where=where)
+    # Rater A alone: from 5 to 3, with 1 for no symptom.
+    np.testing.assert_allclose(ratings.values, [100 * 2 / 4] * 2)
+    told = (
+        "selection blinded=yes leaves out 2 rater rows of 2 visits, whose raters differ in "
+        "blinded; it is taken as a condition on raters, of first visits too"
+    )
+    assert told in ratings.warnings
+    plain = read_ratings(path, target="N1", where=where)
+    assert plain.values.tolist() == [3, 3]
+    assert told in plain.warnings
+    # Who asks for a rater by name is not told that the others are left out.
+    by_name = read_ratings(path, target="N1", where={"session_id": 2, "rater_id": "A"})
+    both = read_ratings(path, target="N1", where=where | {"rater_id": "A"})
+    assert not [w for w in (*by_name.warnings, *both.warnings) if "leaves out" in w]
+
+
 @pytest.mark.parametrize("wanted", ["1", "ses-1", 1])
 def test_a_session_can_be_selected(tmp_path, wanted):
     path = three_visits(tmp_path)
