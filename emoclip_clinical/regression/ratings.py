@@ -139,8 +139,18 @@ def read_ratings(
         rated = changed(rated, resolved, selected=keys[selected], where=where)
     if not len(rated.values):
         what = "change since a first visit" if resolved.is_change else "complete rating"
-        raise InputError(f"target {resolved.name}: no visit has a {what}")
+        raise InputError(f"target {resolved.name}: no visit has a {what}{_why_none(rated)}")
     return rated
+
+
+def _why_none(rated: Ratings) -> str:
+    """Return the commonest reason for which there is no change, to be put after a fault."""
+    reasons = rated.excluded["reason"]
+    counted = reasons[reasons.str.startswith("no change: ")].value_counts()
+    if not len(counted):
+        return ""
+    n = int(counted.iloc[0])
+    return f" ({str(counted.index[0]).removeprefix('no change: ')}: {n} visit{'s' * (n > 1)})"
 
 
 def validate_ratings(

@@ -19,33 +19,53 @@ _YEARS = range(1900, 2100)
 _ONE_NUMBER = re.compile(r"(\D*?)([+-]?)(\d+)(\D*)")
 
 
-def first_visits(keys: pd.DataFrame) -> np.ndarray:
-    """Return for each row the row of its subject's first visit.
+@dataclass(frozen=True)
+class FirstVisits:
+    """From which visit each subject's changes are counted.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (n_visits,)
+        Row of the first visit of each row's subject.
+    late : ndarray of bool, shape (n_visits,)
+        Whether the subject's first visit comes after the earliest of all subjects, so that an
+        earlier one was missed. False for dates, which say nothing of other subjects' visits.
+    earliest : str
+        Session that comes before all others.
+    """
+
+    rows: np.ndarray
+    late: np.ndarray
+    earliest: str
+
+
+def first_visits(keys: pd.DataFrame) -> FirstVisits:
+    """Find each subject's first visit.
 
     Parameters
     ----------
     keys : DataFrame of shape (n_visits, 2)
-        No visit stands twice.
-
-    Returns
-    -------
-    ndarray of int, shape (n_visits,)
+        No visit stands twice; at least one visit.
 
     Raises
     ------
     InputError
         If the labels do not tell the order of a subject's visits; see `visit_numbers`.
     """
-    number = visit_numbers(keys["session_id"].tolist())
+    sessions = keys["session_id"].tolist()
+    number = visit_numbers(sessions)
     first = np.empty(len(keys), dtype=np.int64)
     for participant, rows in keys.reset_index(drop=True).groupby("participant_id", sort=False):
         at = rows.index.to_numpy()
         lowest = at[number[at] == number[at].min()]
         if len(lowest) > 1:
-            sessions = ", ".join(keys["session_id"].iloc[i] for i in lowest)
-            raise InputError(f"{participant}: {sessions} may each be the first visit")
+            named = ", ".join(sessions[i] for i in lowest)
+            raise InputError(f"{participant}: {named} may each be the first visit")
         first[at] = lowest[0]
-    return first
+    late = number[first] > number.min()
+    if _are_dates(sessions):
+        late[:] = False
+    return FirstVisits(first, late, sessions[int(number.argmin())])
 
 
 def visit_numbers(sessions: Sequence[str]) -> np.ndarray:
@@ -87,12 +107,6 @@ def visit_numbers(sessions: Sequence[str]) -> np.ndarray:
     ])  # fmt: skip
 
 
-def are_dates(sessions: Iterable[str]) -> bool:
-    """Return whether sessions are called by dates, which no two subjects need to share."""
-    labels = [found for s in sessions if (found := _label(s)) is not None]
-    return any(found.is_date for found in labels)
-
-
 @dataclass(frozen=True)
 class _Label:
     before: str
@@ -113,6 +127,11 @@ class _Label:
 def _label(session: str) -> _Label | None:
     found = _ONE_NUMBER.fullmatch(session.casefold().removeprefix("ses-"))
     return _Label(*found.groups()) if found else None
+
+
+def _are_dates(sessions: Iterable[str]) -> bool:
+    labels = [found for s in sessions if (found := _label(s)) is not None]
+    return any(found.is_date for found in labels)
 
 
 def _refusal(wanted: str, labels: Iterable[str]) -> InputError:

@@ -31,7 +31,7 @@ def test_labels_that_tell_the_order(in_order: tuple[str, ...]) -> None:
     number = visit_numbers(shuffled)
     assert [shuffled[i] for i in np.argsort(number)] == [f"ses-{label}" for label in in_order]
     keys = pd.DataFrame({"participant_id": "sub-a", "session_id": shuffled})
-    assert set(first_visits(keys)) == {len(in_order) - 1}
+    assert set(first_visits(keys).rows) == {len(in_order) - 1}
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,15 @@ def test_labels_that_do_not_are_refused_and_named(labels: tuple[str, ...], wante
 def test_a_visit_without_a_session_has_no_place() -> None:
     with pytest.raises(InputError, match="got none"):
         visit_numbers(["", "ses-1"])
+
+
+def test_who_begins_after_the_others_is_late_but_not_by_date() -> None:
+    def late(*sessions: str) -> list[bool]:
+        people = ["sub-a", "sub-a", "sub-b", "sub-b"]
+        keys = pd.DataFrame({"participant_id": people, "session_id": sessions})
+        return first_visits(keys).late.tolist()
+
+    assert late("ses-1", "ses-2", "ses-03", "ses-2") == [False, False, True, True]
+    assert late("ses-1", "ses-2", "ses-02", "ses-01") == [False] * 4
+    assert late("ses-baseline", "ses-2", "ses-2", "ses-3") == [False, False, True, True]
+    assert late("ses-20240101", "ses-20240301", "ses-20240201", "ses-20240401") == [False] * 4
