@@ -266,7 +266,7 @@ def _differing(
 
 
 def _visibility_warning(target: Target) -> tuple[str, ...]:
-    if target.scale is None or target.visible_items:
+    if None in target.scales or target.visible_items:
         return ()
     return (
         f"{target.name}: a picture of the face shows none of its items "
