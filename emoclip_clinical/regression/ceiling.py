@@ -8,11 +8,16 @@ The rating that the model is judged by may be the mean of several raters, one ra
 rater's in a row of its own. What of its variance raters share follows from who went into it: the
 noise of the mean of k is 1/k of one rater's, and raters of different level who rate different rows
 add the variance of their levels.
+
+Agreement is that of the raters who have the most subjects in common; a rater who did a few visits
+takes none from the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -34,7 +39,7 @@ from emoclip_clinical.regression.subject_sums import (
 )
 
 MINIMUM_SUBJECTS = 10
-"""Fewer subjects with all raters than this give no ceiling."""
+"""Fewer subjects in common to two raters than this give no ceiling."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,10 @@ class HumanCeiling:
     Attributes
     ----------
     n_subjects, n_visits : int
-        Rated by every rater.
+        Rated by every one of the `n_raters`.
     n_raters : int
+        Those with the most subjects in common; of several such sets the one with the most visits,
+        then the most raters, then the first names.
     rater_absolute, rater_consistency : IntraclassCorrelation
         ICC(A,1) and ICC(C,1) of the raters.
     model_absolute, model_consistency : float or None
@@ -55,7 +62,8 @@ class HumanCeiling:
         Of the rating that the model was judged by: shared variance c over
         c + (v - c) / k + s, where v is a rater's variance and s that of the raters' levels over
         the rows. Where one rater, or the same k raters, rated every row, s is 0 and this is
-        ICC(C,1), or by Spearman-Brown ICC(C,k).
+        ICC(C,1), or by Spearman-Brown ICC(C,k). The level of a rater who is left out of the
+        agreement is taken to be the mean of the others'.
     ratings_averaged : float
         The k of that mean, the harmonic mean over rows; 1 for single ratings.
     r : float or None
@@ -90,6 +98,7 @@ def human_ceiling(
     resamples: int,
     confidence: float,
     seed: int,
+    names: Sequence[str] | None = None,
 ) -> HumanCeiling | None:
     """Compare a model's agreement with raters to that of the raters.
 
@@ -106,11 +115,13 @@ def human_ceiling(
     confidence : float
         Level of the intervals, in (0, 1).
     seed : int
+    names : sequence of str, length n_raters, or None
+        What a warning calls the raters; by default their numbers from 1.
 
     Returns
     -------
     HumanCeiling or None
-        None if fewer than `MINIMUM_SUBJECTS` subjects were rated by two or more raters.
+        None if no two raters have `MINIMUM_SUBJECTS` subjects in common.
 
     Raises
     ------
@@ -120,19 +131,22 @@ def human_ceiling(
     _check(cv, raters, shares)
     # Where raters are rows of their own, a visit counts once in their agreement all the same.
     visits = one_row_a_visit(cv)
-    raters = raters[_first_rows(cv)]
-    rows = np.isfinite(raters).all(axis=1)
     subjects = subject_numbers(visits)
+    raters = raters[_first_rows(cv)]
+    kept = _most_in_common(np.isfinite(raters), subjects)
+    left_out = [name for k, name in enumerate(names or _numbers(raters)) if k not in kept]
+    raters = raters[:, kept]
+    rows = np.isfinite(raters).all(axis=1)
     n_subjects = len(np.unique(subjects[rows]))
     if raters.shape[1] < 2 or n_subjects < MINIMUM_SUBJECTS:
         return None
     values, weight = raters[rows], visits.weight[rows]
     absolute, consistency = intraclass_correlations(values, weight=weight, confidence=confidence)
-    made_of = _made_of(shares, cv.weight)
+    made_of = _made_of(shares, cv.weight, kept=kept)
     everyone = np.ones((1, int(subjects.max()) + 1))
     reliability = float(_reliability_of(everyone, values, weight, subjects[rows], made_of)[0])
     r = over_repeats(pearson_r, cv)
-    found = [*absolute.warnings, *consistency.warnings]
+    found = [*absolute.warnings, *consistency.warnings, *_left_out_warning(left_out)]
     corrected, interval = None, no_interval("the corrected r is not defined")
     if r is None or not reliability > 0:
         found.append("attenuation-corrected r is not defined: no reliability above 0, or no r")
@@ -199,17 +213,62 @@ class _MadeOf:
         How many raters a rating is the mean of: the harmonic mean, since the mean of k keeps 1/k
         of one rater's noise.
     spread : ndarray of shape (n_raters, n_raters)
-        Covariance of the shares over rows; m' spread m is the variance that raters of mean m add.
+        Covariance of the shares over rows, for the raters whose agreement is known; m' spread m is
+        the variance that raters of mean m add.
     """
 
     averaged: float
     spread: np.ndarray
 
 
-def _made_of(shares: np.ndarray, weight: np.ndarray) -> _MadeOf:
+def _most_in_common(there: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+    """Return which raters agreement is of, in their order; see `HumanCeiling.n_raters`.
+
+    Of all sets of raters a pair has the most in common, and others who rated all of the pair's
+    visits take nothing from it.
+
+    Parameters
+    ----------
+    there : ndarray of bool, shape (n_visits, n_raters)
+        Who rated which visit.
+    subjects : ndarray of int, shape (n_visits,)
+    """
+    pairs = [np.array(pair) for pair in combinations(range(there.shape[1]), 2)]
+    if not pairs:
+        return np.arange(there.shape[1])
+    both = [there[:, pair].all(axis=1) for pair in pairs]
+    in_common = [(len(np.unique(subjects[rows])), int(rows.sum())) for rows in both]
+    most = max(in_common)
+    sets = [
+        np.flatnonzero(there[rows].all(axis=0))
+        for rows, count in zip(both, in_common, strict=True)
+        if count == most
+    ]
+    return max(sets, key=len)
+
+
+def _numbers(raters: np.ndarray) -> list[str]:
+    return [f"{k + 1} of {raters.shape[1]}" for k in range(raters.shape[1])]
+
+
+def _left_out_warning(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    are = f"rater {names[0]} is" if len(names) == 1 else f"raters {', '.join(names)} are"
+    return (
+        f"human ceiling: {are} left out of the agreement of raters, which is of those with the "
+        "most subjects in common",
+    )
+
+
+def _made_of(shares: np.ndarray, weight: np.ndarray, *, kept: np.ndarray | None = None) -> _MadeOf:
     share = weight / weight.sum()
-    centred = shares - share @ shares
     noise = float(share @ (shares**2).sum(axis=1))
+    if kept is not None and len(kept) < shares.shape[1]:
+        # The levels of the others are not known: they are taken to be the mean of those kept.
+        of_kept = shares[:, kept]
+        shares = of_kept + (1.0 - of_kept.sum(axis=1, keepdims=True)) / len(kept)
+    centred = shares - share @ shares
     return _MadeOf(1.0 / noise, (centred * share[:, np.newaxis]).T @ centred)
 
 

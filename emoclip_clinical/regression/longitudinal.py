@@ -20,7 +20,6 @@ import numpy as np
 from scipy import stats
 
 from emoclip_clinical.records import KEY_COLUMNS, CrossValidation, InputError
-from emoclip_clinical.regression.change import visit_numbers
 from emoclip_clinical.regression.metrics import bias, is_constant, mae, pearson_r
 from emoclip_clinical.regression.resampling import (
     Interval,
@@ -30,6 +29,7 @@ from emoclip_clinical.regression.resampling import (
     subject_interval,
 )
 from emoclip_clinical.regression.subject_sums import subject_numbers
+from emoclip_clinical.regression.visit_order import visit_numbers
 
 MINIMUM_REPEATED = 5
 """Fewer subjects with several visits than this give no analysis."""

@@ -109,10 +109,12 @@ class RatersByRow:
         their names.
     shares : ndarray of shape (n_rows, n_raters)
         Share of each rater in the row's rating; each row sums to 1.
+    names : tuple of str, length n_raters
     """
 
     values: np.ndarray
     shares: np.ndarray
+    names: tuple[str, ...]
 
 
 def raters_by_row(
@@ -147,9 +149,9 @@ def raters_by_row(
         rated_by = first.reindex(rows).to_numpy(dtype=object)
     else:
         there = np.isfinite(values)
-        return RatersByRow(values, there / there.sum(axis=1, keepdims=True))
+        return RatersByRow(values, there / there.sum(axis=1, keepdims=True), tuple(names))
     shares = (rated_by[:, np.newaxis] == names).astype(np.float64)
-    return RatersByRow(values, shares)
+    return RatersByRow(values, shares, tuple(names))
 
 
 def _item_means(items: np.ndarray, visit: np.ndarray, n_visits: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import pandas as pd
 from emoclip_clinical.records import KEY_COLUMNS, InputError, Ratings
 from emoclip_clinical.regression.change_ratings import changed, with_first_visits
 from emoclip_clinical.regression.keyed import RATER
+from emoclip_clinical.regression.rater_selection import filled_from_raters, select
 from emoclip_clinical.regression.raters import CombinedRaters, combine_raters
 from emoclip_clinical.regression.rating_checks import (
     code_warnings_of,
@@ -30,7 +31,6 @@ from emoclip_clinical.regression.selection import (
     NOT_SELECTED,
     SESSION,
     Where,
-    selected_rows,
     spelled,
 )
 from emoclip_clinical.regression.targets import Target
@@ -63,7 +63,9 @@ def read_ratings(
     where : mapping of str to value, optional
         Only visits whose columns (``session_id`` and ``rater_id`` among them) have these values;
         the others are excluded with that reason. A change of a visit that is selected may be
-        counted from one that is not.
+        counted from one that is not. An empty cell is filled from the visit's other raters where
+        these agree; a column in which the raters of a visit differ is a condition on raters, also
+        of the first visits.
     encoding : str, optional
         Encoding of the text; UTF-8 by default.
     registry : mapping of str to Scale, optional
@@ -89,10 +91,13 @@ def read_ratings(
     try:
         resolved = _resolved(target, tables, registry)
         keys, columns = combine(tables, resolved.columns)
-        selected = selected_rows(_selectable(keys, columns), where, ambiguous=tables.ambiguous)
+        by = [name for name in where if name in columns and name not in resolved.columns]
+        columns = filled_from_raters(columns, keys, by)
+        selection = select(_selectable(keys, columns), keys, where, ambiguous=tables.ambiguous)
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
-    counted = with_first_visits(selected, keys, where) if resolved.is_change else selected
+    selected = selection.rows
+    counted = with_first_visits(selection, keys) if resolved.is_change else selected
     faults += target_faults(tables, resolved, keys[counted], registry)
     if faults:
         raise InputError(faults)
@@ -118,6 +123,7 @@ def read_ratings(
         covariates=_covariates(columns, used, resolved, combined),
         warnings=(
             *_visibility_warning(resolved),
+            *selection.warnings,
             *unchecked_warnings(tables, resolved, registry),
             *code_warnings_of(tables, resolved),
             *combined.warnings,
@@ -133,8 +139,18 @@ def read_ratings(
         rated = changed(rated, resolved, selected=keys[selected], where=where)
     if not len(rated.values):
         what = "change since a first visit" if resolved.is_change else "complete rating"
-        raise InputError(f"target {resolved.name}: no visit has a {what}")
+        raise InputError(f"target {resolved.name}: no visit has a {what}{_why_none(rated)}")
     return rated
+
+
+def _why_none(rated: Ratings) -> str:
+    """Return the commonest reason for which there is no change, to be put after a fault."""
+    reasons = rated.excluded["reason"]
+    counted = reasons[reasons.str.startswith("no change: ")].value_counts()
+    if not len(counted):
+        return ""
+    n = int(counted.iloc[0])
+    return f" ({str(counted.index[0]).removeprefix('no change: ')}: {n} visit{'s' * (n > 1)})"
 
 
 def validate_ratings(
@@ -250,7 +266,7 @@ def _differing(
 
 
 def _visibility_warning(target: Target) -> tuple[str, ...]:
-    if target.scale is None or target.visible_items:
+    if None in target.scales or target.visible_items:
         return ()
     return (
         f"{target.name}: a picture of the face shows none of its items "

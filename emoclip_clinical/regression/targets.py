@@ -56,12 +56,12 @@ class Target:
 
     @property
     def minimum(self) -> float | None:
-        """Lowest possible value; None where no scale is known, and for a change."""
+        """Lowest possible value; None where an item has no known scale, and for a change."""
         return self._bound(lowest=True)
 
     @property
     def maximum(self) -> float | None:
-        """Highest possible value; None where no scale is known. A change is at most 100."""
+        """Highest possible value; None as for `minimum`, but a change is at most 100."""
         return 100.0 if self.is_change else self._bound(lowest=False)
 
     @property
@@ -76,20 +76,24 @@ class Target:
 
     @property
     def visible_items(self) -> tuple[str, ...]:
-        """Items that a face can show, at least partly; empty for a plain column."""
-        if self.scale is None:
-            return ()
-        return tuple(i for i in self.items if self.scale.item(i).face != "not_visible")
+        """Items that a face can show, at least partly; a plain column is none."""
+        return tuple(
+            item
+            for item, scale in zip(self.items, self.scales, strict=True)
+            if scale is not None and scale.item(item).face != "not_visible"
+        )
 
     def _bound(self, *, lowest: bool) -> float | None:
-        if self.scale is None or self.is_change:
+        if self.is_change:
             return None
-        low, high = self.scale.item_minimum, self.scale.item_maximum
-        added, subtracted = (low, high) if lowest else (high, low)
-        if self.score == "mean":
-            return float(added)
-        n_minus = len(self.minus)
-        return float(added * (len(self.items) - n_minus) - subtracted * n_minus)
+        total = 0
+        for item, scale in zip(self.items, self.scales, strict=True):
+            if scale is None:
+                return None
+            low, high = scale.item_minimum, scale.item_maximum
+            added, subtracted = (low, high) if lowest else (high, low)
+            total += -subtracted if item in self.minus else added
+        return float(total / len(self.items) if self.score == "mean" else total)
 
 
 def target_names(registry: Registry | None = None) -> tuple[str, ...]:
@@ -150,7 +154,8 @@ def resolve_target(
 ) -> Target:
     """Return what a target's name means in a table with these columns.
 
-    Upper and lower case of item codes are told apart only where the table has both.
+    Upper and lower case of item codes are told apart only where the table has both: what is written
+    as in the registry is the item then, and the other spelling is refused as a target.
 
     Parameters
     ----------
@@ -234,6 +239,12 @@ def _single(name: str, table: _Columns, registry: Registry | None) -> Target:
         raise InputError(
             f"target {name!r} may mean the column or {', '.join(t.name for t in fitting)}: write "
             "the qualified name, or rename the column"
+        )
+    other = [t for t in bare if t.items[0] != name and t.items[0] in columns]
+    if other and name in columns:
+        raise InputError(
+            f"target {name!r} may mean the column or {other[0].name}, which stands in column "
+            f"{other[0].items[0]!r}: write that, or rename column {name!r}"
         )
     if len(bare) > 1:
         raise InputError(

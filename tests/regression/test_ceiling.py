@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,12 @@ import pytest
 
 from emoclip_clinical.records import CrossValidation, InputError
 from emoclip_clinical.regression.agreement import intraclass_correlations
-from emoclip_clinical.regression.ceiling import _made_of, _reliability_of, human_ceiling
+from emoclip_clinical.regression.ceiling import (
+    _made_of,
+    _most_in_common,
+    _reliability_of,
+    human_ceiling,
+)
 from emoclip_clinical.regression.resampling import subject_counts
 
 
@@ -164,6 +170,59 @@ def test_visits_without_a_rater_are_counted_and_told() -> None:
     raters[5:, 1] = np.nan
     assert ceiling(cv, raters) is None
     assert ceiling(cv, raters[:, :1]) is None
+
+
+@pytest.mark.parametrize("n_third", [3, 12])
+def test_a_rater_of_a_few_visits_takes_none_from_the_others(n_third: int) -> None:
+    cv, raters = rated(8, averaged=2)
+    two = ceiling(cv, raters, shares=np.full(raters.shape, 0.5))
+    third = np.full((80, 1), np.nan)
+    third[:n_third] = 0.0
+    three = np.hstack([third, raters])
+    there = np.isfinite(three)
+    shares = there / there.sum(axis=1, keepdims=True)
+    made = ceiling(cv, three, shares=shares, names=("ann", "ben", "cy"))
+    assert (made.n_subjects, made.n_visits, made.n_raters) == (80, 80, 2)
+    assert made.rater_absolute.value == pytest.approx(two.rater_absolute.value)
+    assert made.model_absolute == pytest.approx(two.model_absolute)
+    assert made.ratings_averaged == pytest.approx(80 / (n_third / 3 + (80 - n_third) / 2))
+    # Everyone's mean has the level of the two whose level is known: only the noise differs.
+    single = two.rater_consistency.value
+    k = made.ratings_averaged
+    assert made.reliability == pytest.approx(single / (single + (1 - single) / k), rel=1e-6)
+    assert [w for w in made.warnings if "left out" in w] == [
+        "human ceiling: rater ann is left out of the agreement of raters, which is of those with "
+        "the most subjects in common"
+    ]
+    unnamed = ceiling(cv, three, shares=shares)
+    assert "rater 1 of 3 is left out" in " ".join(unnamed.warnings)
+
+
+def test_raters_are_those_of_the_best_set_of_all() -> None:
+    """Against every set: most subjects, then most visits, most raters, first names."""
+    rng = np.random.default_rng(9)
+    for _ in range(100):
+        there = rng.random((14, 5)) < rng.uniform(0.3, 1, size=5)
+        subjects = rng.integers(0, 8, 14)
+
+        def merit(chosen: tuple[int, ...], there=there, subjects=subjects):
+            rows = there[:, list(chosen)].all(axis=1)
+            names = [-k for k in chosen]
+            return len(set(subjects[rows])), rows.sum(), len(chosen), names
+
+        sets = [c for n in range(2, 6) for c in combinations(range(5), n)]
+        wanted = max(sets, key=merit)
+        assert _most_in_common(there, subjects).tolist() == list(wanted)
+
+
+def test_raters_who_take_turns_are_compared_in_pairs() -> None:
+    cv, raters = rated(10)
+    three = np.column_stack([raters, raters.mean(axis=1)])
+    three[np.arange(80), np.arange(80) % 3] = np.nan
+    shares = np.isfinite(three) / 2
+    made = ceiling(cv, three, shares=shares)
+    # Rows 0, 3, ... lack the first rater, and so on: 27, 27 and 26 rows of 80.
+    assert (made.n_subjects, made.n_raters) == (27, 2)
 
 
 def test_raters_without_any_agreement_have_no_corrected_r() -> None:

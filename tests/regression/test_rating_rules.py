@@ -186,7 +186,7 @@ def test_percent_change_takes_off_the_minimum_of_k_items():
 def test_change_is_a_target_counted_from_the_first_visit(tmp_path):
     frame = items([4] * 7, [2] * 7, [4] * 7, [5] * 7, [1] * 7, [2] * 7, [3] * 7).astype(object)
     frame.insert(0, "participant_id", ["a", "a", "b", "b", "c", "c", "d"])
-    frame.insert(1, "session_id", ["2", "10", "1", "2", "1", "2", "2"])
+    frame.insert(1, "session_id", ["1", "10", "1", "2", "1", "2", "1"])
     path = save(frame, tmp_path)
     ratings = read_ratings(path, target="percent_change(negative_symptoms)")
     assert ratings.target == "percent_change(panss.negative_symptoms)"
@@ -196,7 +196,7 @@ def test_change_is_a_target_counted_from_the_first_visit(tmp_path):
     assert (ratings.minimum, ratings.maximum) == (None, 100)
     reasons = ratings.excluded.set_index(["participant_id", "session_id"])["reason"].to_dict()
     assert reasons["sub-c", "ses-2"] == "no change: the first visit has no symptoms to lose"
-    assert reasons["sub-d", "ses-2"].startswith("not selected: first visit")
+    assert reasons["sub-d", "ses-1"].startswith("not selected: first visit")
     assert not ratings.several_raters
     both = pd.concat([frame.assign(rater_id=name) for name in ("ann", "ben")])
     rated = read_ratings(
@@ -417,6 +417,88 @@ def test_a_selected_rater_rates_the_first_visit_too(tmp_path):
     where = {"visit": "followup", "rater_id": "x"}
     ratings = read_ratings(both, target="percent_change(negative_symptoms)", where=where)
     np.testing.assert_allclose(ratings.values, [100 * 14 / 21, -100 * 7 / 21])
+
+
+def rows_of_raters(tmp_path, header, *rows):
+    path = tmp_path / "raters.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_cell_that_one_rater_filled_in_selects_the_whole_visit(tmp_path):
+    path = rows_of_raters(
+        tmp_path,
+        "participant_id,rater_id,N1,site,age",
+        "1,a,5,,", "1,b,3,X,30", "2,a,2,,", "2,b,3,Y,40", "3,a,1,,",
+    )  # fmt: skip
+    for where in ({"site": "X"}, {"age": 30}):
+        ratings = read_ratings(path, target="N1", where=where)
+        assert ratings.values.tolist() == [(5 + 3) / 2]
+        assert not [w for w in ratings.warnings if "leaves out" in w]
+    # What nobody filled in is not guessed, and no rating is filled in from another.
+    assert read_ratings(path, target="N1", where={"site": "Y"}).values.tolist() == [(2 + 3) / 2]
+    path.write_text("participant_id,rater_id,N1\n1,a,\n1,b,3\n2,a,3\n2,b,4\n")
+    assert read_ratings(path, target="N1", where={"N1": 3}).values.tolist() == [3, 3]
+
+
+def test_a_column_that_tells_raters_apart_is_a_condition_on_them(tmp_path):
+    rows = [
+        f"{subject},{session},{rater},{blinded},{value}"
+        for subject in (1, 2)
+        for session, scores in ((1, (5, 1)), (2, (3, 1)))
+        for rater, blinded, value in zip("AB", ("yes", "no"), scores, strict=True)
+    ]
+    path = rows_of_raters(tmp_path, "participant_id,session_id,rater_id,blinded,N1", *rows)
+    where = {"session_id": 2, "blinded": "yes"}
+    ratings = read_ratings(path, target="percent_change(N1)", where=where)
+    # Rater A alone: from 5 to 3, with 1 for no symptom.
+    np.testing.assert_allclose(ratings.values, [100 * 2 / 4] * 2)
+    told = (
+        "selection blinded=yes leaves out 2 rater rows of 2 visits, whose raters differ in "
+        "blinded; it is taken as a condition on raters, of first visits too"
+    )
+    assert told in ratings.warnings
+    plain = read_ratings(path, target="N1", where=where)
+    assert plain.values.tolist() == [3, 3]
+    assert told in plain.warnings
+    # Who asks for a rater by name is not told that the others are left out.
+    by_name = read_ratings(path, target="N1", where={"session_id": 2, "rater_id": "A"})
+    both = read_ratings(path, target="N1", where=where | {"rater_id": "A"})
+    assert not [w for w in (*by_name.warnings, *both.warnings) if "leaves out" in w]
+
+
+def test_a_missed_first_visit_is_the_same_as_an_empty_row_and_as_no_row(tmp_path):
+    rows = ["1,1,5", "1,2,3", "1,3,2", "2,2,6", "2,3,5", "3,2,6", "3,3,5"]
+    for more in ([], ["2,1,"], ["2,1,", "3,1,"]):
+        path = rows_of_raters(tmp_path, "participant_id,session_id,N1", *rows, *more)
+        ratings = read_ratings(path, target="percent_change(N1)")
+        assert ratings.keys["participant_id"].tolist() == ["sub-1", "sub-1"]
+        np.testing.assert_allclose(ratings.values, [100 * 2 / 4, 100 * 3 / 4])
+    path = rows_of_raters(tmp_path, "participant_id,session_id,N1", *rows)
+    ratings = read_ratings(path, target="percent_change(N1)", where={"session_id": 3})
+    assert ratings.values.tolist() == [75]
+    reasons = ratings.excluded.set_index(["participant_id", "session_id"])["reason"].to_dict()
+    missed = "no change: no visit ses-1, from which the others' changes are counted"
+    assert reasons["sub-2", "ses-3"] == reasons["sub-3", "ses-3"] == missed
+    assert reasons["sub-2", "ses-2"] == "not selected: outside session_id=3"
+    assert ratings.warnings[-1] == (
+        "changes are counted from ses-1, the earliest session: 2 participants have no such visit "
+        "and no change"
+    )
+    # One visit of one person before all others' is enough; the refusal says so.
+    path = rows_of_raters(tmp_path, "participant_id,session_id,N1", *rows, "4,0,3")
+    assert refused(path, "percent_change(N1)") == [
+        "target percent_change(panss.N1): no visit has a change since a first visit (no visit "
+        "ses-0, from which the others' changes are counted: 7 visits)"
+    ]
+
+
+@pytest.mark.parametrize("session", ["screening", "", "0"])
+def test_sessions_of_people_who_are_not_selected_play_no_part(tmp_path, session):
+    rows = ["1,1,p,5", "1,2,p,3", "2,1,p,6", "2,2,p,5", f"9,{session},c,1"]
+    path = rows_of_raters(tmp_path, "participant_id,session_id,group,N1", *rows)
+    ratings = read_ratings(path, target="percent_change(N1)", where={"group": "p"})
+    np.testing.assert_allclose(ratings.values, [100 * 2 / 4, 100 * 1 / 5])
 
 
 @pytest.mark.parametrize("wanted", ["1", "ses-1", 1])

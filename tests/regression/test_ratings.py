@@ -136,6 +136,11 @@ def test_invisible_targets_are_warned_about(table, tmp_path):
     path = save(table, tmp_path)
     assert read_ratings(path, target="N1").warnings == ()
     assert "shows none of its items (N6)" in read_ratings(path, target="N6").warnings[0]
+    path = save(table.assign(C10=2, C13=1, mood=1.5), tmp_path)
+    assert "shows none of its items (N6, C13)" in read_ratings(path, target="N6+C13").warnings[0]
+    for target in ("N6+C10", "N6+mood"):
+        told = read_ratings(path, target=target).warnings
+        assert not [w for w in told if "shows none" in w]
 
 
 def test_validate_lists_faults_of_whole_scales_only(table, tmp_path):

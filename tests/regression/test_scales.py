@@ -123,6 +123,10 @@ def test_items_sums_of_items_and_plain_columns():
     assert (plain.name, plain.items, plain.minimum) == ("mood", ("mood",), None)
     mixed = resolve_target("N1+mood", ["N1", "mood"])
     assert (mixed.name, mixed.maximum) == ("N1+mood", None)
+    # 1 to 7 of the PANSS and 0 to 4 of the CAINS.
+    across = resolve_target("N6+C13", ["N6", "C13"])
+    assert (across.minimum, across.maximum, across.visible_items) == (1, 11, ())
+    assert resolve_target("N6+C10", ["N6", "C10"]).visible_items == ("C10",)
     for wrong in ("N1+N1", "N1+", "N1+negative_symptoms", "N1+panss.n1"):
         with pytest.raises(InputError):
             resolve_target(wrong, PANSS)
@@ -140,6 +144,18 @@ def test_names_that_scales_share_must_be_qualified():
         resolve_target("total", ["total", *numbered("CDSS", (1, 9))])
     with pytest.raises(InputError, match="sans1 and Sans1 may both be item SANS1"):
         resolve_target("sans.SANS1", ["sans1", "Sans1"])
+
+
+def test_two_columns_that_differ_by_case_are_told_apart():
+    columns = ["n1", "N1", "N3"]
+    for name in ("N1", "panss.n1"):
+        assert resolve_target(name, columns).columns == ("N1",)
+    assert resolve_target("n1", ["n1", "N3"]).columns == ("n1",)
+    for name in ("n1", "n1+N3", "percent_change(n1)"):
+        with pytest.raises(
+            InputError, match=r"'n1' may mean the column or panss\.N1, which stands"
+        ):
+            resolve_target(name, columns)
 
 
 def test_derived_columns_are_targets_and_never_summands():
