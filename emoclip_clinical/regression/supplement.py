@@ -342,13 +342,14 @@ def _ceiling(made: Estimate, found: list[str]) -> HumanCeiling | None:
     made_ceiling = human_ceiling(
         made.cross_validation,
         raters=table.values,
+        names=table.names,
         shares=table.shares,
         resamples=config.bootstrap,
         confidence=config.confidence,
         seed=made.seed,
     )
     if made_ceiling is None:
-        found.append("no human ceiling: too few subjects were rated by every rater")
+        found.append("no human ceiling: too few subjects were rated by the same two raters")
     return made_ceiling
 
 
