@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def add_exclusion(
     InputError
         If the file has faults, or the mark has: then the file stays as it is.
     """
-    with _alone(path):
+    with _alone(_target(path)):
         present = present_exclusions(path, places=places, encoding=encoding)
         faults = reason_faults(new.reason)
         if new.interview not in places.by_interview:
@@ -72,7 +73,7 @@ def take_back_exclusion(
     InputError
         If the file has faults, or no such mark.
     """
-    with _alone(path):
+    with _alone(_target(path)):
         present = present_exclusions(path, places=places, encoding=encoding)
         kept = [e for e in present if mark_id(e) != mark]
         if len(kept) == len(present):
@@ -119,9 +120,12 @@ def _write(
     writer.writeheader()
     for exclusion in exclusions:
         writer.writerow(_row(exclusion, places))
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    target = _target(path)
+    part = target.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with part.open("w", encoding=encoding or "utf-8", newline="") as file:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
             file.write(text.getvalue())
             file.flush()
             os.fsync(file.fileno())
@@ -129,7 +133,7 @@ def _write(
         again = present_exclusions(part, places=places, encoding=encoding)
         if [_told(e) for e in again] != [_told(e) for e in exclusions]:
             raise InputError("the mark would not be read as it was written")
-        part.replace(path)
+        part.replace(target)
     except InputError:
         part.unlink(missing_ok=True)
         raise
@@ -138,8 +142,15 @@ def _write(
         raise InputError(f"the mark could not be written to {path.name}: {error}") from None
 
 
-def _told(exclusion: Exclusion) -> tuple[str, str]:
-    return mark_id(exclusion), exclusion.reason.strip()
+def _target(path: Path) -> Path:
+    """Return the file itself where the path is a link to it: a link stays one."""
+    return Path(os.path.realpath(path))
+
+
+def _told(exclusion: Exclusion) -> tuple[str, str, dict[str, str]]:
+    # A mark that is new has none of the file's own columns, and is read with empty cells there.
+    further = {name: cell for name, cell in exclusion.further if cell}
+    return mark_id(exclusion), exclusion.reason.strip(), further
 
 
 def _row(exclusion: Exclusion, places: SegmentPlaces) -> dict[str, str]:

@@ -24,7 +24,7 @@ def damage_told(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name}: not a readable Parquet file") from error
 
 
-def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
+def read_parquet(path: Path, *, text: Sequence[str] | None) -> Table:
     """Read a Parquet table.
 
     Raises
@@ -37,15 +37,17 @@ def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
     return typed_table(raw, text=text, name=path.name)
 
 
-def typed_table(raw: pd.DataFrame, *, text: Sequence[str], name: str, first_row: int = 2) -> Table:
+def typed_table(
+    raw: pd.DataFrame, *, text: Sequence[str] | None, name: str, first_row: int = 2
+) -> Table:
     """Give the columns of a data frame the types that those of a `Table` have.
 
     Parameters
     ----------
     raw : DataFrame
         As pandas reads Parquet.
-    text : sequence of str
-        Columns that stay text even where they hold numbers.
+    text : sequence of str or None
+        Columns that become text even where they hold numbers; None: all.
     name : str
         What messages call it.
     first_row : int
@@ -59,7 +61,7 @@ def typed_table(raw: pd.DataFrame, *, text: Sequence[str], name: str, first_row:
     if raw.columns.duplicated().any():
         twice = sorted({str(c) for c in raw.columns[raw.columns.duplicated()]})
         raise InputError([f"{name}: column {c!r} stands twice" for c in twice])
-    columns = {str(c): _typed(raw[c], as_text=str(c) in text) for c in raw.columns}
+    columns = {str(c): _typed(raw[c], as_text=text is None or str(c) in text) for c in raw.columns}
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(raw)))
     infinite = [
         f"{name}: column {column!r} holds an infinite value (row {i + first_row})"
