@@ -20,6 +20,7 @@ from emoclip_clinical.study.exclusions import (
     read_exclusions,
     reason_faults,
 )
+from emoclip_clinical.tables import scan_table
 
 
 def present_exclusions(
@@ -114,9 +115,9 @@ def _write(
 ) -> None:
     if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
         raise InputError(f"{path.name}: marks are written to a .csv; this one is for reading only")
-    further = dict.fromkeys(name for e in exclusions for name, _ in e.further)
+    own = [*_own_columns(path, encoding), *(name for e in exclusions for name, _ in e.further)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *further], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(own)], restval="", lineterminator="\n")
     writer.writeheader()
     for exclusion in exclusions:
         writer.writerow(_row(exclusion, places))
@@ -140,6 +141,14 @@ def _write(
     except (OSError, UnicodeEncodeError) as error:
         part.unlink(missing_ok=True)
         raise InputError(f"the mark could not be written to {path.name}: {error}") from None
+
+
+def _own_columns(path: Path, encoding: str | None) -> list[str]:
+    """Return the columns of the file's own, which no mark names where there is none."""
+    if not path.exists():
+        return []
+    table, _ = scan_table(path, required=(), text=None, encoding=encoding)
+    return [] if table is None else [c for c in table.frame.columns if c not in COLUMNS]
 
 
 def _target(path: Path) -> Path:

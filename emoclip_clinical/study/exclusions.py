@@ -178,10 +178,11 @@ def _is_header_alone(path: Path) -> bool:
     """Say whether every mark was taken back, which is no fault of the file."""
     if path.suffix.lower() not in {".csv", ".tsv", ".txt"} or not path.is_file():
         return False
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split()
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip().splitlines()
     if len(lines) != 1:
         return False
-    return {b"interview", b"reason"} <= set(re.split(rb"[,;\t]", lines[0]))
+    names = {name.strip(b' "') for name in re.split(rb"[,;\t]", lines[0])}
+    return {b"interview", b"reason"} <= names
 
 
 def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion | None, list[str]]:

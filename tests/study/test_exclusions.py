@@ -293,6 +293,21 @@ def test_a_mark_leaves_the_cells_of_own_columns_as_they_are_written(folder: Path
     assert left == first
 
 
+@pytest.mark.parametrize(
+    "head", ["interview,reason,my note,coder", '"interview";"reason";"my note";coder']
+)
+def test_own_columns_are_kept_where_no_mark_is_left(folder: Path, head: str) -> None:
+    places = segment_places(folder / "features")
+    path = folder / "exclusions.csv"
+    path.write_text(f"{head}\n")
+    new = Exclusion("sub-01", None, 4.0, 2.0, "left")
+    add_exclusion(path, new, places=places)
+    assert pd.read_csv(path).columns[-2:].tolist() == ["my note", "coder"]
+    take_back_exclusion(path, mark_id(new), places=places)
+    assert pd.read_csv(path).columns[-2:].tolist() == ["my note", "coder"]
+    assert present_exclusions(path, places=places) == ()
+
+
 def test_a_mark_that_would_lose_an_own_cell_is_not_written(folder: Path) -> None:
     path = write_marks(folder, ",,sub-00,0,2,,noise,")
     before = path.read_bytes()
