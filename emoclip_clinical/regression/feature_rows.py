@@ -14,6 +14,7 @@ from emoclip_clinical.records import KEY_COLUMNS, FeatureTable, InputError
 from emoclip_clinical.regression.keyed import key_table
 from emoclip_clinical.regression.missing_codes import code_warnings
 from emoclip_clinical.tables import FEW_SHOWN, Table, is_number, limit_faults
+from emoclip_clinical.tables.parquet import infinite_faults
 
 TABLE = "interviews.parquet"
 SETTINGS = "features.json"
@@ -172,10 +173,13 @@ def embedding_features(
     (width,) = widths
     rows = np.full((len(raw), width), np.nan)
     rows[there] = np.stack(raw.loc[there, EMBEDDING].to_list())
+    numbers = np.arange(len(raw)) + first_row
+    if infinite := infinite_faults(rows, rows=numbers, column=EMBEDDING, name=name):
+        raise InputError(infinite)
     names = [f"{EMBEDDING}_{k:03d}" for k in range(width)]
     chosen = _chosen(names, columns, file=name)
     keyed = [c for c in KEY_COLUMNS if c in raw]
-    table = Table(raw[keyed].astype(object), np.arange(len(raw)) + first_row, name)
+    table = Table(raw[keyed].astype(object), numbers, name)
     values = pd.DataFrame(rows, columns=names)[chosen]
     keys, means, reasons = _average_rows(
         table, values, there.astype(np.float64), lambda _: "no usable segment"

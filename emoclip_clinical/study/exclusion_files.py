@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from emoclip_clinical.study.exclusions import (
     read_exclusions,
     reason_faults,
 )
+from emoclip_clinical.tables import scan_table
 
 
 def present_exclusions(
@@ -46,7 +48,7 @@ def add_exclusion(
     InputError
         If the file has faults, or the mark has: then the file stays as it is.
     """
-    with _alone(path):
+    with _alone(_target(path)):
         present = present_exclusions(path, places=places, encoding=encoding)
         faults = reason_faults(new.reason)
         if new.interview not in places.by_interview:
@@ -72,7 +74,7 @@ def take_back_exclusion(
     InputError
         If the file has faults, or no such mark.
     """
-    with _alone(path):
+    with _alone(_target(path)):
         present = present_exclusions(path, places=places, encoding=encoding)
         kept = [e for e in present if mark_id(e) != mark]
         if len(kept) == len(present):
@@ -113,15 +115,18 @@ def _write(
 ) -> None:
     if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
         raise InputError(f"{path.name}: marks are written to a .csv; this one is for reading only")
-    further = dict.fromkeys(name for e in exclusions for name, _ in e.further)
+    own = [*_own_columns(path, encoding), *(name for e in exclusions for name, _ in e.further)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *further], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(own)], restval="", lineterminator="\n")
     writer.writeheader()
     for exclusion in exclusions:
         writer.writerow(_row(exclusion, places))
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    target = _target(path)
+    part = target.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with part.open("w", encoding=encoding or "utf-8", newline="") as file:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
             file.write(text.getvalue())
             file.flush()
             os.fsync(file.fileno())
@@ -129,7 +134,7 @@ def _write(
         again = present_exclusions(part, places=places, encoding=encoding)
         if [_told(e) for e in again] != [_told(e) for e in exclusions]:
             raise InputError("the mark would not be read as it was written")
-        part.replace(path)
+        part.replace(target)
     except InputError:
         part.unlink(missing_ok=True)
         raise
@@ -138,8 +143,23 @@ def _write(
         raise InputError(f"the mark could not be written to {path.name}: {error}") from None
 
 
-def _told(exclusion: Exclusion) -> tuple[str, str]:
-    return mark_id(exclusion), exclusion.reason.strip()
+def _own_columns(path: Path, encoding: str | None) -> list[str]:
+    """Return the columns of the file's own, which no mark names where there is none."""
+    if not path.exists():
+        return []
+    table, _ = scan_table(path, required=(), text=None, encoding=encoding)
+    return [] if table is None else [c for c in table.frame.columns if c not in COLUMNS]
+
+
+def _target(path: Path) -> Path:
+    """Return the file itself where the path is a link to it: a link stays one."""
+    return Path(os.path.realpath(path))
+
+
+def _told(exclusion: Exclusion) -> tuple[str, str, dict[str, str]]:
+    # A mark that is new has none of the file's own columns, and is read with empty cells there.
+    further = {name: cell for name, cell in exclusion.further if cell}
+    return mark_id(exclusion), exclusion.reason.strip(), further
 
 
 def _row(exclusion: Exclusion, places: SegmentPlaces) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from emoclip_clinical.records import InputError, participant_label, session_label
-from emoclip_clinical.tables import Table, limit_faults, scan_table
+from emoclip_clinical.tables import Table, is_number, limit_faults, scan_table
 from emoclip_clinical.tables.parquet import damage_told
 from emoclip_clinical.tables.table import MISSING
 
@@ -57,7 +57,7 @@ class Exclusion:
     estimates_shown : bool
         Whether the estimates of the interview were before the eyes of whoever marked it.
     further : tuple of (str, str)
-        Columns of the file's own.
+        Columns of the file's own, their cells as they are written.
     """
 
     interview: str
@@ -136,12 +136,7 @@ def read_exclusions(
     """
     if _is_header_alone(path):
         return ()
-    table, faults = scan_table(
-        path,
-        required=("interview", "reason"),
-        text=("participant_id", "session_id", "interview", "reason", "marked_at"),
-        encoding=encoding,
-    )
+    table, faults = scan_table(path, required=("interview", "reason"), text=None, encoding=encoding)
     if table is None or not {"interview", "reason"} <= set(table.frame.columns):
         raise InputError(faults)
     found: list[Exclusion] = []
@@ -183,14 +178,15 @@ def _is_header_alone(path: Path) -> bool:
     """Say whether every mark was taken back, which is no fault of the file."""
     if path.suffix.lower() not in {".csv", ".tsv", ".txt"} or not path.is_file():
         return False
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split()
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip().splitlines()
     if len(lines) != 1:
         return False
-    return {b"interview", b"reason"} <= set(re.split(rb"[,;\t]", lines[0]))
+    names = {name.strip(b' "') for name in re.split(rb"[,;\t]", lines[0])}
+    return {b"interview", b"reason"} <= names
 
 
 def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion | None, list[str]]:
-    row = {str(name): _text(value) for name, value in table.frame.iloc[index].items()}
+    row = {str(name): str(value or "") for name, value in table.frame.iloc[index].items()}
     name = row["interview"]
     if not name or not row["reason"]:
         return None, []  # the table's reader has said so
@@ -207,7 +203,7 @@ def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion 
         faults.append("onset and duration belong together, got one of them")
     elif onset is None and segment is None and not faults:
         faults.append("a place is wanted: onset and duration, or segment")
-    shown = row.get("estimates_shown", "").casefold()
+    shown = _given(row, "estimates_shown").casefold()
     if shown not in {"", "yes", "no"}:
         faults.append(f"estimates_shown must be yes or no, got {shown!r}")
     exclusion = Exclusion(
@@ -216,7 +212,7 @@ def _of_row(table: Table, index: int, places: SegmentPlaces) -> tuple[Exclusion 
         onset=onset,
         duration=duration,
         reason=row["reason"],
-        marked_at=row.get("marked_at", ""),
+        marked_at=_given(row, "marked_at"),
         estimates_shown=shown == "yes",
         further=tuple((k, v) for k, v in row.items() if k not in COLUMNS),
     )
@@ -229,9 +225,9 @@ def _key_faults(row: Mapping[str, str], rows: pd.DataFrame) -> list[str]:
     faults: list[str] = []
     for column, label in (("participant_id", participant_label), ("session_id", session_label)):
         known = str(rows[column].iloc[0])
-        if row.get(column):
+        if cell := _given(row, column):
             try:
-                given = label(row[column])
+                given = label(cell)
             except InputError as error:
                 faults += error.faults
                 continue
@@ -261,13 +257,10 @@ def place_faults(exclusion: Exclusion, places: SegmentPlaces) -> list[str]:
 
 
 def _number(row: Mapping[str, str], column: str, faults: list[str]) -> float | None:
-    text = row.get(column, "")
+    text = _given(row, column)
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
+    value = float(text) if is_number(text) else np.nan
     if not np.isfinite(value) or (column == "segment" and value != int(value)):
         what = "a segment's number" if column == "segment" else "a number of seconds"
         faults.append(f"{column} must be {what}, got {text!r}")
@@ -275,12 +268,10 @@ def _number(row: Mapping[str, str], column: str, faults: list[str]) -> float | N
     return value
 
 
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, float):
-        return repr(int(value)) if value == int(value) else repr(float(value))
-    return str(value)
+def _given(row: Mapping[str, str], column: str) -> str:
+    """Return a cell, empty where it stands for a missing value."""
+    cell = row.get(column, "")
+    return "" if cell.lower() in MISSING else cell
 
 
 def covered_segments(

@@ -16,9 +16,10 @@ from emoclip_clinical.regression.models.catalogue import CATALOGUE
 from emoclip_clinical.regression.models.search import BagModel
 from emoclip_clinical.study.left_out import left_out_segments
 from emoclip_clinical.study.protocol import Study
-from emoclip_clinical.tables.parquet import damage_told
+from emoclip_clinical.tables.parquet import damage_told, infinite_faults
 
 EMBEDDINGS = "embeddings.parquet"
+_ROW = "row of the file"
 
 
 def reads_segments(config: RegressionConfig) -> bool:
@@ -71,12 +72,13 @@ def read_bags(
     Raises
     ------
     InputError
-        Naming the visits that have none.
+        Naming the visits that have none, and the row of an infinite value.
     """
     columns = list(KEY_COLUMNS)
     places = ["interview", "segment"] if left_out else []
     with damage_told(path):
         table = pd.read_parquet(path, columns=[*columns, *places, "embedding"])
+    table[_ROW] = np.arange(len(table)) + 2  # as a spreadsheet counts them
     table = table.dropna(subset=["embedding"])
     if left_out:
         pairs = [(name, number) for name, numbers in left_out.items() for number in numbers]
@@ -100,6 +102,9 @@ def read_bags(
         shown = ", ".join(missing[:10])
         raise InputError(f"{EMBEDDINGS}: {len(missing)} visits have no embedding: {shown}")
     values = np.stack(table["embedding"].tolist()).astype(np.float32)
+    numbers = table[_ROW].to_numpy()
+    if infinite := infinite_faults(values, rows=numbers, column="embedding", name=EMBEDDINGS):
+        raise InputError(infinite)
     order = [rows[key] for key in wanted]
     starts = np.concatenate([[0], np.cumsum([len(r) for r in order])])
     return SegmentBags(values[np.concatenate(order)], starts)

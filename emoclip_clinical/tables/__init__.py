@@ -82,12 +82,13 @@ def scan_table(
     path: str | Path,
     *,
     required: Sequence[str] = ("participant_id",),
-    text: Sequence[str] = ("participant_id", "session_id", "rater_id"),
+    text: Sequence[str] | None = ("participant_id", "session_id", "rater_id"),
     encoding: str | None = None,
 ) -> tuple[Table | None, list[str]]:
     """Read what can be read of a table, and say what can not.
 
-    Parameters are those of `read_table`.
+    Parameters are those of `read_table`; `text` may be None too: then every column stays text, and
+    only empty cells are missing values.
 
     Returns
     -------
@@ -104,7 +105,9 @@ def scan_table(
     return table, [*faults, *_required_faults(table, required)]
 
 
-def _read(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple[Table, list[str]]:
+def _read(
+    path: Path, *, text: Sequence[str] | None, encoding: str | None
+) -> tuple[Table, list[str]]:
     # Each reader is loaded where it is needed: a command that reads CSV waits for no other.
     suffix = path.suffix.lower()
     if path.is_dir():

@@ -19,7 +19,7 @@ LARGEST_UNPACKED_BYTES = 500_000_000
 """A workbook is a zip archive; one that unpacks to more than this is no table of ratings."""
 
 
-def read_excel(path: Path, *, text: Sequence[str]) -> tuple[Table, list[str]]:
+def read_excel(path: Path, *, text: Sequence[str] | None) -> tuple[Table, list[str]]:
     """Read the only filled sheet of a workbook, and say what can not be read.
 
     Formulas count with the value that Excel stored beside them. A number that is shown with
@@ -29,8 +29,8 @@ def read_excel(path: Path, *, text: Sequence[str]) -> tuple[Table, list[str]]:
     ----------
     path : Path
         An ``.xlsx`` or ``.xlsm`` file.
-    text : sequence of str
-        Columns that stay text.
+    text : sequence of str or None
+        Columns that stay text; None: all, with ``n/a`` and its kin in them.
 
     Raises
     ------

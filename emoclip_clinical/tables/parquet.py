@@ -24,7 +24,7 @@ def damage_told(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name}: not a readable Parquet file") from error
 
 
-def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
+def read_parquet(path: Path, *, text: Sequence[str] | None) -> Table:
     """Read a Parquet table.
 
     Raises
@@ -37,15 +37,17 @@ def read_parquet(path: Path, *, text: Sequence[str]) -> Table:
     return typed_table(raw, text=text, name=path.name)
 
 
-def typed_table(raw: pd.DataFrame, *, text: Sequence[str], name: str, first_row: int = 2) -> Table:
+def typed_table(
+    raw: pd.DataFrame, *, text: Sequence[str] | None, name: str, first_row: int = 2
+) -> Table:
     """Give the columns of a data frame the types that those of a `Table` have.
 
     Parameters
     ----------
     raw : DataFrame
         As pandas reads Parquet.
-    text : sequence of str
-        Columns that stay text even where they hold numbers.
+    text : sequence of str or None
+        Columns that become text even where they hold numbers; None: all.
     name : str
         What messages call it.
     first_row : int
@@ -59,17 +61,41 @@ def typed_table(raw: pd.DataFrame, *, text: Sequence[str], name: str, first_row:
     if raw.columns.duplicated().any():
         twice = sorted({str(c) for c in raw.columns[raw.columns.duplicated()]})
         raise InputError([f"{name}: column {c!r} stands twice" for c in twice])
-    columns = {str(c): _typed(raw[c], as_text=str(c) in text) for c in raw.columns}
+    columns = {str(c): _typed(raw[c], as_text=text is None or str(c) in text) for c in raw.columns}
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(raw)))
+    rows = np.arange(len(frame)) + first_row
     infinite = [
-        f"{name}: column {column!r} holds an infinite value (row {i + first_row})"
+        fault
         for column in frame.columns
         if frame[column].dtype == np.float64
-        for i in np.flatnonzero(np.isinf(frame[column].to_numpy()))[:1]
+        for fault in infinite_faults(frame[column].to_numpy(), rows=rows, column=column, name=name)
     ]
     if infinite:
         raise InputError(limit_faults(infinite))
-    return Table(frame=frame, rows=np.arange(len(frame)) + first_row, name=name)
+    return Table(frame=frame, rows=rows, name=name)
+
+
+def infinite_faults(
+    cells: np.ndarray, *, rows: Sequence[int] | np.ndarray, column: str, name: str
+) -> list[str]:
+    """Name the first row of a column that holds an infinite value; nothing where none does.
+
+    Parameters
+    ----------
+    cells : ndarray of shape (n_rows,) or (n_rows, n_values)
+        Numbers.
+    rows : sequence of int
+        The numbers that messages give them.
+    column, name : str
+        What messages call the column and its table.
+    """
+    infinite = np.isinf(cells)
+    if infinite.ndim > 1:
+        infinite = infinite.any(axis=1)
+    return [
+        f"{name}: column {column!r} holds an infinite value (row {rows[i]})"
+        for i in np.flatnonzero(infinite)[:1]
+    ]
 
 
 def _typed(column: pd.Series, *, as_text: bool) -> pd.Series:

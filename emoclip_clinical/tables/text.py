@@ -31,7 +31,9 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SURROGATE = re.compile(r"[\udc80-\udcff]")
 
 
-def read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple[Table, list[str]]:
+def read_text(
+    path: Path, *, text: Sequence[str] | None, encoding: str | None
+) -> tuple[Table, list[str]]:
     """Read what can be read of a text table, and say what can not.
 
     Raises
@@ -42,7 +44,9 @@ def read_text(path: Path, *, text: Sequence[str], encoding: str | None) -> tuple
     return parse_grid(_parsed(_decoded(path, encoding=encoding), name=path.name), path.name, text)
 
 
-def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tuple[Table, list[str]]:
+def parse_grid(
+    records: list[list[str]], name: str, text: Sequence[str] | None
+) -> tuple[Table, list[str]]:
     """Make a table of rows of cells, and say which of them can not be used.
 
     Parameters
@@ -51,8 +55,8 @@ def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tupl
         Every row of the file, stripped, empty ones too.
     name : str
         The file's name.
-    text : sequence of str
-        Columns that stay text.
+    text : sequence of str or None
+        Columns that stay text; None: all, with ``n/a`` and its kin in them.
     """
     header, first = _header(records, name=name)
     faults = _encoding_faults(records, header, name=name)
@@ -70,7 +74,10 @@ def parse_grid(records: list[list[str]], name: str, text: Sequence[str]) -> tupl
     commas: list[str] = []
     for index, column in named:
         values = [record[index] for record in cells]
-        columns[column] = _column(values, as_text=column in text)
+        if text is None:
+            columns[column] = pd.Series([v or None for v in values], dtype=object)
+        else:
+            columns[column] = _column(values, as_text=column in text)
         commas += _comma_faults(columns[column], name=column, rows=rows, file=name)
     faults += limit_faults(commas, shown=FEW_SHOWN)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))

@@ -238,3 +238,16 @@ def test_embeddings_are_averaged_over_the_segments_of_a_visit(folder):
     assert features.source["model"] == {"name": "m"}
     few = read_features(folder / "embeddings.parquet", columns=["embedding_001"])
     assert few.values.shape == (2, 1)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_value_of_an_embedding_is_refused_by_its_row(folder, value):
+    vectors = [np.zeros(3, np.float32), None, np.array([0.0, value, np.nan], np.float32)]
+    people = ["sub-a", "sub-b", "sub-c"]
+    rows = pd.DataFrame({"participant_id": people, "embedding": vectors})
+    rows.to_parquet(folder / "embeddings.parquet")
+    # Row 1 is the header, as a spreadsheet counts.
+    wanted = "embeddings.parquet: column 'embedding' holds an infinite value (row 4)"
+    assert faults(folder / "embeddings.parquet") == [wanted]
+    # A column that is not chosen is no reason to take a damaged row.
+    assert faults(folder / "embeddings.parquet", columns=["embedding_000"]) == [wanted]

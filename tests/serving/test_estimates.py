@@ -364,6 +364,10 @@ def test_embeddings_that_are_refused(serving: Open, cohort: Cohort) -> None:
     uneven = pa.array([vectors[0][:5], *vectors[1:]])
     (fault,) = faults(content=hostile.arrow(of_segments(cohort.new, embedding=uneven)))
     assert fault.endswith("must hold lists of one length")
+    infinite = pa.array([vectors[0], [float("inf"), *vectors[1][1:]], *vectors[2:]])
+    assert faults(content=hostile.arrow(of_segments(cohort.new, embedding=infinite))) == [
+        "features: column 'embedding' holds an infinite value (row 2)"
+    ]
     narrow = pa.array([v[:5] for v in vectors])
     assert "numeric feature columns are not there: 'embedding_005'" in faults(
         content=hostile.arrow(of_segments(cohort.new, embedding=narrow))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -265,3 +268,84 @@ def test_marks_made_before_estimates_are_told_from_those_after(folder: Path) -> 
         add_exclusion(folder / "marks.csv", mark, places=places)
     warnings = study_features(open_study(folder), folder / "features").warnings
     assert any("1 of 2 exclusions were marked while estimates were shown" in w for w in warnings)
+
+
+OWN = ("007", "12345678901234567890", "1e3", "n/a", "TRUE", "0.10", "=1+1", "a\nb", "NaN", "")
+
+
+def test_a_mark_leaves_the_cells_of_own_columns_as_they_are_written(folder: Path) -> None:
+    places = segment_places(folder / "features")
+    path = folder / "exclusions.csv"
+    names = [f"own {i}" for i in range(len(OWN))]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["interview", "onset", "duration", "reason", *names])
+        writer.writerow(["sub-00", "0", "2", "noise", *OWN])
+    new = Exclusion("sub-01", None, 4.0, 2.0, "left")
+    add_exclusion(path, new, places=places)
+    with path.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert [first[name] for name in names] == list(OWN)
+    assert [second[name] for name in names] == [""] * len(OWN)
+    take_back_exclusion(path, mark_id(new), places=places)
+    with path.open(newline="") as file:
+        (left,) = csv.DictReader(file)
+    assert left == first
+
+
+@pytest.mark.parametrize(
+    "head", ["interview,reason,my note,coder", '"interview";"reason";"my note";coder']
+)
+def test_own_columns_are_kept_where_no_mark_is_left(folder: Path, head: str) -> None:
+    places = segment_places(folder / "features")
+    path = folder / "exclusions.csv"
+    path.write_text(f"{head}\n")
+    new = Exclusion("sub-01", None, 4.0, 2.0, "left")
+    add_exclusion(path, new, places=places)
+    assert pd.read_csv(path).columns[-2:].tolist() == ["my note", "coder"]
+    take_back_exclusion(path, mark_id(new), places=places)
+    assert pd.read_csv(path).columns[-2:].tolist() == ["my note", "coder"]
+    assert present_exclusions(path, places=places) == ()
+
+
+def test_a_mark_that_would_lose_an_own_cell_is_not_written(folder: Path) -> None:
+    path = write_marks(folder, ",,sub-00,0,2,,noise,")
+    before = path.read_bytes()
+    # Cells are read stripped: this one would come back as another.
+    new = Exclusion("sub-01", None, 4.0, 2.0, "left", further=(("coder", " 7"),))
+    with pytest.raises(InputError, match="would not be read as it was written"):
+        add_exclusion(path, new, places=segment_places(folder / "features"))
+    assert path.read_bytes() == before
+
+
+def test_missing_values_of_known_columns_are_still_missing(folder: Path) -> None:
+    path = write_marks(folder, "n/a,NA,sub-00,n/a,n/a,1.0,noise,nan", ",,sub-01,1e0,2,,x,")
+    first, second = read_exclusions(path, places=segment_places(folder / "features"))
+    assert (first.segment, first.onset, first.duration, first.marked_at) == (1, None, None, "")
+    assert (second.onset, second.duration) == (pytest.approx(1.0), pytest.approx(2.0))
+    path = write_marks(folder, ",,n/a,0,2,,noise,", ",,sub-00,0,2,,n/a,", ",,sub-00,1_0,2,,x,")
+    with pytest.raises(InputError) as caught:
+        read_exclusions(path, places=segment_places(folder / "features"))
+    assert caught.value.faults == (
+        "interview: no segment of 'n/a' is in the features (row 2 of marks.csv)",
+        "reason must say why: 'n/a' is read as nothing (row 3 of marks.csv)",
+        "onset must be a number of seconds, got '1_0' (row 4 of marks.csv)",
+        "onset and duration belong together, got one of them (row 4 of marks.csv)",
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
+def test_a_mark_keeps_the_mode_of_the_file_and_the_link_to_it(folder: Path) -> None:
+    places = segment_places(folder / "features")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    real = write_marks(folder, ",,sub-00,0,2,,noise,", name="elsewhere/real.csv")
+    real.chmod(0o600)
+    link = folder / "exclusions.csv"
+    link.symlink_to(real)
+    add_exclusion(link, Exclusion("sub-01", None, 4.0, 2.0, "left"), places=places)
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    assert [e.interview for e in read_exclusions(real, places=places)] == ["sub-00", "sub-01"]
+    assert [path.name for path in elsewhere.iterdir()] == ["real.csv"]
+    assert not list(folder.glob(".exclusions*"))

@@ -34,6 +34,18 @@ def test_bags_follow_the_visits(tmp_path):
         read_bags(tmp_path / "embeddings.parquet", keys=keys)
 
 
+def test_an_infinite_value_is_refused_by_its_row(tmp_path):
+    vectors = [np.zeros(4), None, np.zeros(4), np.array([0.0, 0.0, -np.inf, 0.0])]
+    rows = pd.DataFrame({"participant_id": "sub-a", "session_id": "", "embedding": vectors})
+    rows.assign(interview="sub-a", segment=range(4)).to_parquet(tmp_path / "embeddings.parquet")
+    keys = pd.DataFrame({"participant_id": ["sub-a"], "session_id": [""]})
+    for left_out in (None, {"sub-a": frozenset({0})}):
+        with pytest.raises(InputError, match=r"'embedding' holds an infinite value \(row 5\)"):
+            read_bags(tmp_path / "embeddings.parquet", keys=keys, left_out=left_out)
+    bags = read_bags(tmp_path / "embeddings.parquet", keys=keys, left_out={"sub-a": frozenset({3})})
+    assert bags.starts.tolist() == [0, 2]
+
+
 def test_models_of_segments_come_from_the_protocol(tmp_path):
     protocol = Protocol.model_validate({"segment_models": {"epochs": [2, 4]}})
     models = segment_models(Study(tmp_path, protocol))

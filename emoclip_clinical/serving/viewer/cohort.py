@@ -196,13 +196,17 @@ def open_cohort(study: Study, *, hide_estimates: bool = False) -> Cohort:
     table = pd.read_parquet(features / "interviews.parquet", columns=list(_COLUMNS))
     table[["session_id", "reason"]] = table[["session_id", "reason"]].fillna("")
     videos, warnings = _videos(study, set(table["interview"]))
+    estimates: tuple[TargetEstimates, ...] = ()
+    if not hide_estimates:
+        estimates, unread = read_estimates(study.path(study.protocol.data.results))
+        warnings += unread
     cohort = Cohort(
         study=study,
         features=features,
         interviews=table.set_index("interview"),
         places=segment_places(features),
         videos=videos,
-        estimates=() if hide_estimates else read_estimates(study.path(study.protocol.data.results)),
+        estimates=estimates,
         warnings=tuple(warnings),
     )
     cohort.marks()

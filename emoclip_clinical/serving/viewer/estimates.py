@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from emoclip_clinical.study.moments import MOMENTS_FILE
 
+_METRICS_FILE, _PREDICTIONS_FILE = "metrics.json", "predictions.csv"
 _VISIT = ["participant_id", "session_id"]
+# Of the predictions alone: looking at ratings is not what the viewer is for.
+_PREDICTIONS = {**dict.fromkeys(_VISIT, "str"), "predicted": "float64"}
+_MOMENTS = {
+    "interview": "str",
+    "segment": "int64",
+    "onset": "float64",
+    "duration": "float64",
+    "influence": "float64",
+    "rank": "int64",
+}
 
 
 @dataclass(frozen=True)
@@ -47,37 +59,61 @@ class TargetEstimates:
         if self.moments.empty:
             return []
         rows = self.moments[self.moments["interview"] == interview].sort_values("rank")
-        columns = ["segment", "onset", "duration", "influence", "rank"]
-        found: list[dict[str, object]] = json.loads(rows[columns].to_json(orient="records"))
+        shown = rows.drop(columns="interview")
+        found: list[dict[str, object]] = json.loads(shown.to_json(orient="records"))
         return found
 
 
-def read_estimates(results: Path) -> tuple[TargetEstimates, ...]:
-    """Read the estimates of every target that has a result, in order of their names."""
-    found = []
-    for path in sorted(results.glob("*/predictions.csv")):
+def read_estimates(results: Path) -> tuple[tuple[TargetEstimates, ...], tuple[str, ...]]:
+    """Read the estimates of every target that has a result.
+
+    Parameters
+    ----------
+    results : Path
+        The folder with a folder for each target; it need not be there.
+
+    Returns
+    -------
+    tuple of TargetEstimates
+        In order of the names of their folders.
+    tuple of str
+        Which results can not be read.
+    """
+    found, warnings = [], []
+    for folder in sorted(path for path in results.glob("*") if path.is_dir()):
         try:
-            record = json.loads((path.parent / "metrics.json").read_text(encoding="utf-8"))
-            # Of the predictions alone: looking at ratings is not what the viewer is for.
-            table = pd.read_csv(
-                path, usecols=[*_VISIT, "predicted"], dtype=dict.fromkeys(_VISIT, str)
+            files = {path.name for path in folder.iterdir()}
+            if files & {_METRICS_FILE, _PREDICTIONS_FILE}:
+                found.append(_read_target(folder))
+        except (OSError, ValueError, OverflowError):  # JSON, encodings and pandas raise these
+            warnings.append(
+                f"the result of {folder.name} can not be read and is not shown; run regress again"
             )
-        except (OSError, ValueError):
-            continue
-        table[_VISIT] = table[_VISIT].fillna("")
-        means = table.groupby(_VISIT, as_index=False)["predicted"].mean()
-        visits = {(p, s): float(v) for p, s, v in means.itertuples(index=False)}
-        people = [p for p, _ in visits]
-        found.append(
-            TargetEstimates(
-                target=str(record.get("target", path.parent.name)),
-                by_visit=visits,
-                by_person={p: v for (p, _), v in visits.items() if people.count(p) == 1},
-                moments=_moments(path.with_name(MOMENTS_FILE)),
-            )
-        )
-    return tuple(found)
+    return tuple(found), tuple(warnings)
 
 
-def _moments(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+def _read_target(folder: Path) -> TargetEstimates:
+    record = json.loads((folder / _METRICS_FILE).read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise ValueError(f"{_METRICS_FILE} must hold an object")
+    table = _read_columns(folder / _PREDICTIONS_FILE, _PREDICTIONS)
+    moments = folder / MOMENTS_FILE
+    means = table.groupby(_VISIT, as_index=False)["predicted"].mean()
+    visits = {(p, s): float(v) for p, s, v in means.itertuples(index=False)}
+    people = [p for p, _ in visits]
+    return TargetEstimates(
+        target=str(record.get("target", folder.name)),
+        by_visit=visits,
+        by_person={p: v for (p, _), v in visits.items() if people.count(p) == 1},
+        moments=_read_columns(moments, _MOMENTS) if moments.exists() else pd.DataFrame(),
+    )
+
+
+def _read_columns(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
+    """Read columns of a table; ValueError where one is missing or holds something else."""
+    table = pd.read_csv(path, usecols=list(types), dtype=dict(types))
+    numbers = table.select_dtypes("number").to_numpy(dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path.name} must hold numbers")
+    texts = [column for column, kind in types.items() if kind == "str"]
+    return table.fillna(dict.fromkeys(texts, ""))
