@@ -8,7 +8,7 @@ and of files. Identifiers follow BIDS: ``participant_id`` is ``sub-<label>``, ``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -146,17 +146,32 @@ class PromptSet:
 
     def _same_sentences(self) -> list[str]:
         """Name classes with one sentence in common: scores could not tell them apart there."""
-        places: dict[str, list[str]] = {}
-        for name, sentences in self.classes.items():
-            for sentence in dict.fromkeys(" ".join(text.split()).casefold() for text in sentences):
-                places.setdefault(sentence, []).append(name)
         return [
             f"prompt set {self.name!r}: the classes {', '.join(map(repr, names[:5]))}"
             f"{f' and {len(names) - 5} more' if len(names) > 5 else ''} have one "
             f"sentence, {sentence!r}; each class needs its own"
-            for sentence, names in places.items()
-            if sentence and len(names) > 1
+            for sentence, names in shared_sentences(self.classes).items()
         ]
+
+
+def shared_sentences(classes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the sentences that several classes have, whatever their case and spaces.
+
+    Parameters
+    ----------
+    classes : mapping of str to sequence of str
+        The sentences of each class.
+
+    Returns
+    -------
+    dict of str to list of str
+        Names of two or more classes by the sentence that they have in common.
+    """
+    places: dict[str, list[str]] = {}
+    for name, sentences in classes.items():
+        for sentence in dict.fromkeys(" ".join(text.split()).casefold() for text in sentences):
+            places.setdefault(sentence, []).append(name)
+    return {sentence: names for sentence, names in places.items() if sentence and len(names) > 1}
 
 
 @dataclass(frozen=True)

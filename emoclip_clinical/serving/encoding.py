@@ -134,8 +134,7 @@ class ServedModel:
             raise Problem(422, shortened(faults))
         if not texts:
             return self._nothing()
-        async with self._room(TEXTS, len(texts)) as room:
-            return await _result(room.put(list(texts)))
+        return await self._text_vectors(texts)
 
     async def encode_frames(self, frames: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Encode pictures; as `Embedder.encode_frames`.
@@ -205,7 +204,31 @@ class ServedModel:
             As `encode_texts`.
         """
         sentences = [text for texts in prompts.classes.values() for text in texts]
-        vectors = await self.encode_texts(sentences)
+        return await self._prompt_vectors(prompts, await self.encode_texts(sentences))
+
+    async def encode_loaded_prompts(self, prompts: PromptSet) -> tuple[PromptVectors, ...]:
+        """Encode a prompt set of the server's, whatever a client may send; as `encode_prompts`.
+
+        Raises
+        ------
+        Problem
+            422 without a text tower; 429, 503 and 504 as `encode_frames`.
+        """
+        self.require_text_tower()
+        sentences = [text for texts in prompts.classes.values() for text in texts]
+        step = self._config.max_waiting_texts
+        parts = [sentences[i : i + step] for i in range(0, len(sentences), step)]
+        vectors = np.concatenate([await self._text_vectors(part) for part in parts])
+        return await self._prompt_vectors(prompts, vectors)
+
+    async def _text_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        async with self._room(TEXTS, len(texts)) as room:
+            return await _result(room.put(list(texts)))
+
+    async def _prompt_vectors(
+        self, prompts: PromptSet, vectors: np.ndarray
+    ) -> tuple[PromptVectors, ...]:
+        """Return what the vectors of all sentences of a set make."""
         ends = np.cumsum([len(texts) for texts in prompts.classes.values()])
         groups = dict(zip(prompts.classes, np.split(vectors, ends[:-1]), strict=True))
         return named_vectors(prompts, *await asyncio.to_thread(combine_prompts, prompts, groups))

@@ -305,10 +305,12 @@ class Jobs:
 
     def _make_room(self, owner: str) -> None:
         """Have room for another job, if need be by forgetting results that were read."""
-        own = [job for job in self._jobs.values() if job.owner == owner]
-        own_reserved = sum(place.owner == owner for place in self._reserved)
-        most = self._config.max_jobs_of_one - own_reserved
-        self._forget_one_of(own, most=most, whose=" of yours")
+        # Without tokens nobody can be told from others.
+        if owner:
+            own = [job for job in self._jobs.values() if job.owner == owner]
+            own_reserved = sum(place.owner == owner for place in self._reserved)
+            most = self._config.max_jobs_of_one - own_reserved
+            self._forget_one_of(own, most=most, whose=" of yours")
         most = self._config.max_jobs - len(self._reserved)
         self._forget_one_of(list(self._jobs.values()), most=most, whose="")
 

@@ -60,14 +60,14 @@ class LoadedPrompts:
         ------
         Problem
             404 where there is no such set, with the names that there are; else as
-            `ServedModel.encode_prompts`.
+            `ServedModel.encode_loaded_prompts`.
         """
         if name not in self.sets:
             raise Problem(404, f"there is no such prompt set; there are {', '.join(self.sets)}")
         # The same texts are not encoded for two requests at once.
         async with self._encoding:
             if name not in self._vectors:
-                self._vectors[name] = await self._model.encode_prompts(self.sets[name])
+                self._vectors[name] = await self._model.encode_loaded_prompts(self.sets[name])
         return self._vectors[name]
 
     async def own_vectors(self) -> tuple[PromptVectors, ...]:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http import HTTPStatus
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ import uvicorn
 
 from emoclip_clinical.core.checkpoint import load_checkpoint
 from emoclip_clinical.core.embedder import Embedder
+from emoclip_clinical.records import InputError
 from emoclip_clinical.regression.estimator import FinalEstimator
 from emoclip_clinical.serving.app import make_app
 from emoclip_clinical.serving.connections import connections, unsent_bytes
@@ -35,6 +37,7 @@ from emoclip_clinical.serving.jobs import Jobs
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.open_files import none_left, raise_open_files
 from emoclip_clinical.serving.plan import ServerPlan, checked_tokens, listening_socket
+from emoclip_clinical.serving.problems import Problem
 from emoclip_clinical.serving.prompts import LoadedPrompts
 from emoclip_clinical.serving.video_features import video_features
 
@@ -213,16 +216,28 @@ class DoorServer(uvicorn.Server):
         """Do what the first request would have to wait for, and listen."""
         asyncio.get_running_loop().set_exception_handler(_BesideRequests().tell)
         await asyncio.to_thread(self._door.reader.ready)
-        model = self._door.model
-        side = model.embedder.image_size_pixels
-        await model.encode_frames(np.zeros((1, side, side, 3), dtype=np.uint8))
-        if model.embedder.has_text_tower:
-            await self._door.prompts.own_vectors()
+        await self._encode_first()
         await super().startup(sockets=sockets)
         for one in sockets or ():
             # asyncio has one number for those that wait and those that it takes at once.
             one.listen(_WAITING_CONNECTIONS)
         self._ready()
+
+    async def _encode_first(self) -> None:
+        """Encode a picture, and the server's own prompts."""
+        model = self._door.model
+        side = model.embedder.image_size_pixels
+        try:
+            await model.encode_frames(np.zeros((1, side, side, 3), dtype=np.uint8))
+            if model.embedder.has_text_tower:
+                await self._door.prompts.own_vectors()
+        except Problem as problem:
+            # Nobody else asks yet: a picture and all own prompts have room.
+            if problem.status != HTTPStatus.GATEWAY_TIMEOUT:
+                raise
+            raise InputError(
+                [f"limit request_seconds is too short here: {fault}" for fault in problem.faults]
+            ) from None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Give up what was not done in time, and close all connections."""

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from emoclip_clinical.features.config import ExtractionConfig
 from emoclip_clinical.features.patient import patient_rule
-from emoclip_clinical.records import InputError, PromptSet
+from emoclip_clinical.records import InputError, PromptSet, shared_sentences
 from emoclip_clinical.serving.config import ServingConfig
 from emoclip_clinical.serving.isolation.reader import VideoReader
-from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.problems import Problem, shortened
 
 _NAME = r"^[a-z0-9]+(_[a-z0-9]+)*$"
 
@@ -161,7 +161,8 @@ class InlinePrompts(BaseModel):
         Raises
         ------
         Problem
-            413 for too many sentences and parts of compounds.
+            413 for too many sentences and parts of compounds, 422 for classes and compounds that
+            make no prompt set.
         """
         n_texts = sum(map(len, self.classes.values()))
         n_parts = sum(map(len, self.compounds.values()))
@@ -171,11 +172,33 @@ class InlinePrompts(BaseModel):
                 f"prompts may have at most {most_texts} sentences and parts of compounds together, "
                 f"got {n_texts} and {n_parts}",
             )
+        if faults := self._faults():
+            raise Problem(422, shortened(faults))
         return PromptSet(
             self.name,
             classes={name: tuple(texts) for name, texts in self.classes.items()},
             compounds={name: tuple(parts) for name, parts in self.compounds.items()},
         )
+
+    def _faults(self) -> list[str]:
+        """Say what `PromptSet` would refuse, by places: it would name classes and sentences."""
+        place = {name: i for i, name in enumerate(self.classes)}
+        empty = [
+            f"class {place[name]} (from 0) has an empty sentence"
+            for name, texts in self.classes.items()
+            if not all(map(str.strip, texts))
+        ]
+        shared = [
+            f"classes {place[first]} and {place[second]} (from 0) have a sentence in common; each "
+            "class needs its own"
+            for first, second, *_ in shared_sentences(self.classes).values()
+        ]
+        repeated = [
+            f"compound {i} (from 0) names a class more than once"
+            for i, parts in enumerate(self.compounds.values())
+            if len(set(parts)) < len(parts)
+        ]
+        return [*empty, *shared, *repeated]
 
 
 def check_number_of_strings(content: bytes, *, most_texts: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import re
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 import jsonschema
 import pytest
+import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -18,6 +20,7 @@ from emoclip_clinical.serving.app import make_app, make_routes
 from emoclip_clinical.serving.door import Door
 from emoclip_clinical.serving.metrics import Metrics
 from emoclip_clinical.serving.problems import Problem
+from emoclip_clinical.serving.server import DoorServer
 from emoclip_clinical.serving.standing import Standing
 from emoclip_clinical.serving.watching import Answered, Watched
 
@@ -234,3 +237,10 @@ def test_the_page_about_it_loads_nothing_from_elsewhere(client: TestClient) -> N
         assert f"<code>{path}</code>" in page
     assert "<script" not in page
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)
+
+
+def test_a_limit_that_lets_it_not_begin_is_named(open_door: Callable[..., Door]) -> None:
+    config = uvicorn.Config(lambda: None, lifespan="off", log_config=None)
+    server = DoorServer(config, door=open_door(request_seconds=1e-6), ready=lambda: None)
+    with pytest.raises(InputError, match="limit request_seconds is too short here: the pictures"):
+        asyncio.run(server.startup())

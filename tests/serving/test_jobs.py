@@ -198,6 +198,19 @@ def test_one_client_leaves_places_to_the_others(clock: Clock) -> None:
     asyncio.run(run())
 
 
+def test_without_tokens_all_places_are_everybodys(clock: Clock) -> None:
+    async def run() -> None:
+        jobs, gate = store(clock, max_jobs_of_one=1), Gate()
+        jobs.reserve("")
+        for _ in range(3):
+            jobs.start(gate.work, owner="")
+        with pytest.raises(Problem, match="too many jobs wait"):
+            jobs.start(gate.work, owner="")
+        await jobs.close()
+
+    asyncio.run(run())
+
+
 def test_room_is_kept_for_jobs_whose_video_still_comes(clock: Clock) -> None:
     async def run() -> None:
         jobs, gate = store(clock, max_jobs_of_one=2), Gate()

@@ -87,6 +87,19 @@ def test_prompts_are_encoded_as_extract_does(door: Door, embedder: Embedder) -> 
         np.testing.assert_allclose(got.vectors, expected.vectors, **NEAR)
 
 
+def test_limits_on_clients_texts_do_not_hold_for_the_servers_own(
+    open_door: Callable[..., Door], embedder: Embedder
+) -> None:
+    door = open_door(max_waiting_texts=4, max_texts=1, max_text_characters=5)
+    for name in ("basic_seven", "mafw_compounds"):
+        wanted = encode_prompt_sets(embedder, [load_prompt_set(name)])
+        for got, expected in zip(run(door.prompts.vectors(name)), wanted, strict=True):
+            assert (got.name, got.classes) == (expected.name, expected.classes)
+            np.testing.assert_allclose(got.vectors, expected.vectors, **NEAR)
+    with pytest.raises(Problem, match="at most 5 characters"):
+        run(door.model.encode_prompts(load_prompt_set("basic_seven")))
+
+
 def test_nothing_is_nothing(door: Door) -> None:
     assert run(door.model.encode_frames(pictures(0, seed=0))).shape == (0, 32)
     assert run(door.model.encode_clips([])).shape == (0, 32)

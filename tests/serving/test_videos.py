@@ -170,6 +170,34 @@ def test_unsound_prompts(
     assert "secret" not in response.text
 
 
+def test_what_is_wrong_with_prompts_is_told_by_places(
+    client: TestClient, clips: np.ndarray, film: Path
+) -> None:
+    classes = {
+        "secret_a": ["a", "A secret  smile"],
+        "secret_b": ["b"],
+        "secret_c": ["a SECRET smile", "a secret smile"],
+        # To Python that is white space, to the schema's pattern it is not.
+        "secret_d": ["\x1c"],
+        "secret_e": ["b", "b"],
+    }
+    pairs = {"secret_x": ["secret_a", "secret_b"], "secret_y": ["secret_a", "secret_a"]}
+    prompts = ("p", json.dumps({"name": "own", "classes": classes, "compounds": pairs}), JSON)
+    for name, sent in (
+        ("frames", ("f", npy(clips), NPY)),
+        ("video", ("v", film.read_bytes(), "video/mp4")),
+    ):
+        answer = client.post("/v1/scores", files={"prompts": prompts, name: sent})
+        assert answer.status_code == 422
+        assert answer.json()["faults"] == [
+            "class 3 (from 0) has an empty sentence",
+            "classes 0 and 2 (from 0) have a sentence in common; each class needs its own",
+            "classes 1 and 4 (from 0) have a sentence in common; each class needs its own",
+            "compound 1 (from 0) names a class more than once",
+        ]
+        assert "secret" not in answer.text
+
+
 def own_prompts(n_classes: int, compounds: dict[str, list[str]]) -> str:
     classes = {f"c{i}": [f"a face {i}"] for i in range(n_classes)}
     return json.dumps({"name": "own", "classes": classes, "compounds": compounds})
