@@ -79,7 +79,7 @@ def arrow_body(frame: pd.DataFrame, *, source: Mapping[str, object] | None) -> B
     Parameters
     ----------
     frame : DataFrame
-        NaN is sent as null.
+        NaN is sent as null. Columns of a type that Arrow does not have are not sent.
     source : mapping, optional
         What made the table, kept as JSON in the schema's metadata under ``source``; numpy's
         numbers and arrays count as numbers and lists.
@@ -92,18 +92,32 @@ def arrow_body(frame: pd.DataFrame, *, source: Mapping[str, object] | None) -> B
     """
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"features must be a DataFrame, got {type(frame).__name__}")
-    if twice := sorted({str(c) for c in frame.columns[frame.columns.duplicated()]}):
+    names = frame.columns.map(str)
+    if twice := sorted(set(names[names.duplicated()])):
         raise InputError([f"features: column {name!r} stands twice" for name in twice])
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"a column of the table has values of several kinds: {error}") from None
+    columns = {str(name): _arrow_column(column) for name, column in frame.items()}
+    sent = {name: column for name, column in columns.items() if column is not None}
     metadata = None if source is None else {"source": _source_text(source)}
-    table = table.replace_schema_metadata(metadata)
+    table = pa.table(sent, metadata=metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return _whole(sink.getvalue().to_pybytes(), media_type=ARROW)
+
+
+def _arrow_column(column: pd.Series) -> pa.Array | pa.ChunkedArray | None:
+    """Return a column for Arrow, None where Arrow has no such type."""
+    kind = column.dtype
+    if isinstance(kind, np.dtype) and not kind.isnative:
+        column = column.astype(kind.newbyteorder("="))
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        if kind != np.dtype(object):
+            return None
+        raise InputError(
+            f"features: column {str(column.name)!r} has values of several kinds: {error}"
+        ) from None
 
 
 def _source_text(source: Mapping[str, object]) -> str:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -300,6 +302,57 @@ def test_arrow_tables_equal_predict_exactly(serving: Open, cohort: Cohort) -> No
                  arrow_body(table, b"7"), arrow_body(table[:0]),
                  arrow_body(table.drop(columns="participant_id")), b"no stream"):  # fmt: skip
         assert post("plain", body).status_code == 422
+
+
+OTHER_TYPES = {
+    "date": pa.array([date(2024, 1, 2)] * N_NEW),
+    "moment": pa.array([datetime(2024, 1, 2, 3)] * N_NEW),
+    "length": pa.array([timedelta(seconds=1)] * N_NEW),
+    "decimal": pa.array([Decimal("1.5")] * N_NEW),
+    "bytes": pa.array([b"x"] * N_NEW),
+    "words": pa.array([["a"]] * N_NEW),
+    "uneven": pa.array([[0.5] * (1 + i) for i in range(N_NEW)]),
+    "object": pa.array([{"a": 1}] * N_NEW),
+    "hash": pa.array([2**64 - 1] * N_NEW, pa.uint64()),
+}
+
+
+def test_columns_of_other_types_are_left_aside_unless_they_are_needed(
+    serving: Open, cohort: Cohort, tmp_path: Path
+) -> None:
+    client = serving("pooled", "patient", "plain")
+    table = pa.Table.from_pandas(
+        pd.read_parquet(cohort.new / "interviews.parquet"), preserve_index=False
+    ).replace_schema_metadata({"source": json.dumps(settings(cohort.new))})
+    more = table
+    for name, column in OTHER_TYPES.items():
+        more = more.append_column(name, column)
+    folder = tmp_path / "more"
+    folder.mkdir()
+    pq.write_table(more.replace_schema_metadata(None), folder / "interviews.parquet")
+    (folder / "features.json").write_text(json.dumps(settings(cohort.new)))
+
+    def post(content: pa.Table, target: str = "pooled") -> Any:
+        body = hostile.arrow(content)
+        return client.post(URL, params={"target": target}, content=body, headers=ARROW_TYPE)
+
+    same(post(more).json(), predicted(cohort, "pooled", folder))
+
+    def instead(column: str, kind: str) -> pa.Table:
+        return table.set_column(table.column_names.index(column), column, OTHER_TYPES[kind])
+
+    feature = settings(cohort.new)["pooled_features"][0]
+    for kind in OTHER_TYPES:
+        for target in ("pooled", "patient"):
+            refused = post(instead(feature, kind), target)
+            assert refused.status_code == 422, kind
+            assert feature in refused.json()["detail"]
+    for column in ("participant_id", "session_id", "interview", "n_ok", "status"):
+        refused = post(instead(column, "date"))
+        assert refused.status_code == 422, column
+        assert refused.json()["faults"][0].startswith(f"column {column!r} must hold numbers, text")
+    nothing = pa.table({"date": OTHER_TYPES["date"]})
+    assert "no column can be read as numbers" in post(nothing).json()["detail"]
 
 
 def of_segments(features: Path, **change: pa.Array) -> pa.Table:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emoclip_clinical.records import InputError
+from emoclip_clinical.records import KEY_COLUMNS, InputError
 from emoclip_clinical.serving.isolation.messages import Message, ProtocolError
 from emoclip_clinical.serving.isolation.orders import MOST_TABLE_BYTES
 
@@ -29,6 +29,12 @@ _FLOATS = frozenset({"float32", "float64"})
 _NAMES = {kind: name for name, (kind, _) in _NUMBERS.items()} | {
     kind: name for name, kind in _WORDS.items()
 }
+_TOLD_APART_BY = frozenset({*KEY_COLUMNS, "interview", "n_ok", "status", "embedding"})
+"""Columns without which rows would be read as those of somebody or something else."""
+_OTHER_TYPE = (
+    "must hold numbers, text, truth values or lists of floating numbers; it holds another type of "
+    "Arrow"
+)
 MOST_COLUMNS = 20_000
 _MOST_WIDTH = 65_536
 
@@ -169,6 +175,10 @@ def _vectors(column: Mapping[str, Any], n_rows: int, cutter: _Cutter) -> pa.Arra
     return _spread(there.reshape(-1, width), valid)
 
 
+class _OtherTypeError(Exception):
+    """A column that no plain type can hold; says what was wanted."""
+
+
 def plain_table(table: pa.Table) -> pa.Table:
     """Give a table from outside types that `pack_table` knows.
 
@@ -176,7 +186,8 @@ def plain_table(table: pa.Table) -> pa.Table:
     ----------
     table : pyarrow.Table
         Numbers, text and truth values of any width, dictionaries of them included; lists of
-        floating numbers, all of one length, in which null stands for NaN.
+        floating numbers, all of one length, in which null stands for NaN. Other columns are left
+        aside.
 
     Returns
     -------
@@ -185,41 +196,46 @@ def plain_table(table: pa.Table) -> pa.Table:
     Raises
     ------
     InputError
-        Listing every column of another type, by its place.
+        For too many columns and two of one name, and listing every column of another type that
+        is not left aside: those by which rows are told apart.
     """
-    faults: list[str] = []
     names = table.column_names
-    if len(set(names)) < len(names):
-        faults.append("two columns have the same name")
     if len(names) > MOST_COLUMNS:
         raise InputError(f"a table may have at most {MOST_COLUMNS} columns, got {len(names)}")
-    made = []
-    for place, column in enumerate(table.columns):
-        if _is_vectors(column.type):
-            width = _common_width(column)
-            if width is None:
-                faults.append(f"column {place} (from 0) must hold lists of one length")
-            elif len(column) * width * column.type.value_type.bit_width // 8 > MOST_TABLE_BYTES:
-                faults.append(
-                    f"column {place} (from 0) takes more than {MOST_TABLE_BYTES // 2**20} MiB"
-                )
-            else:
-                made.append(_plain_vectors(column, width))
-            continue
-        wanted = _plain_type(column.type)
-        if wanted is None:
-            faults.append(
-                f"column {place} (from 0) must hold numbers, text, truth values or lists of "
-                "floating numbers; it holds another type of Arrow"
-            )
-            continue
+    if len(set(names)) < len(names):
+        raise InputError("two columns have the same name")
+    faults: list[str] = []
+    made: dict[str, pa.Array] = {}
+    for name, column in zip(names, table.columns, strict=True):
         try:
-            made.append(column.cast(wanted))
-        except pa.ArrowException:
-            faults.append(f"column {place} (from 0) holds values that can not be read as {wanted}")
+            made[name] = _plain_column(column)
+        except _OtherTypeError as error:
+            if name in _TOLD_APART_BY:
+                faults.append(f"column {name!r} {error}")
+    if names and not (made or faults):
+        faults.append(
+            "no column can be read as numbers, text, truth values or lists of floating numbers"
+        )
     if faults:
         raise InputError(faults)
-    return pa.table(made, names=names)
+    return pa.table(made)
+
+
+def _plain_column(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if _is_vectors(column.type):
+        width = _common_width(column)
+        if width is None:
+            raise _OtherTypeError("must hold lists of one length")
+        if len(column) * width * column.type.value_type.bit_width // 8 > MOST_TABLE_BYTES:
+            raise _OtherTypeError(f"takes more than {MOST_TABLE_BYTES // 2**20} MiB")
+        return _plain_vectors(column, width)
+    wanted = _plain_type(column.type)
+    if wanted is None:
+        raise _OtherTypeError(_OTHER_TYPE)
+    try:
+        return column.cast(wanted)
+    except pa.ArrowException:
+        raise _OtherTypeError(f"holds values that can not be read as {wanted}") from None
 
 
 def _is_vectors(kind: pa.DataType) -> bool:

@@ -176,7 +176,7 @@ class VideoReader:
         -------
         pyarrow.Table
             Columns of float32, float64, int64, string or bool, or lists of one length of float32
-            or float64; metadata as in the stream.
+            or float64, without those of other types; metadata as in the stream.
 
         Raises
         ------
