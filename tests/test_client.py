@@ -302,6 +302,17 @@ def test_a_failed_job_tells_why(video: Path) -> None:
     assert server.said[-1].startswith("DELETE")
 
 
+def test_a_failed_job_is_not_asked_again_for_another_result(video: Path) -> None:
+    full = problem(503, "too many files are open", Retry_After="1")
+    server = Jobs(["failed"], result=full)
+    patient = ClientConfig(patience_seconds=60)
+    with client_of(server, config=patient) as client, pytest.raises(ServerError) as raised:
+        client.embed_video(video)
+    assert (raised.value.status, raised.value.faults) == (503, ("too many files are open",))
+    assert server.said[-2:] == ["GET /v1/jobs/a-b_c/result", "DELETE /v1/jobs/a-b_c"]
+    assert server.said.count("GET /v1/jobs/a-b_c/result") == 1
+
+
 def test_a_job_that_is_gone_is_told_as_such(video: Path) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
@@ -459,6 +470,44 @@ def test_a_page_of_a_proxy_is_a_refusal_too() -> None:
     with client_of(lambda _: page) as client, pytest.raises(ServerError) as raised:
         client.models()
     assert raised.value.faults == ("Bad Gateway",)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, "text/html; charset=utf-8"), (202, "text/html"), (200, None), (202, None),
+        (200, "application/json"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_the_servers_is_told_as_such(
+    video: Path, status: int, kind: str | None
+) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    page = httpx2.Response(status, content=b"<html>secret</html>", headers=headers)
+    clip = np.zeros((2, 4, 4, 3), np.uint8)
+    with client_of(lambda _: page) as client:
+        calls: list[Callable[[], object]] = [
+            lambda: client.encode_text(["a"]),
+            lambda: client.score_clips([clip]),
+            lambda: client.embed_video(video),
+            lambda: client.estimate_features(pd.DataFrame({"participant_id": ["a"]})),
+        ]
+        if kind != "application/json":
+            calls.append(client.models)
+        for call in calls:
+            with pytest.raises(ServerError, match="is this the server's address") as raised:
+                call()
+            assert raised.value.status == status
+            assert (kind or "no media type").partition(";")[0] in str(raised.value)
+            assert "secret" not in str(raised.value)
+
+
+def test_a_media_type_may_have_parameters() -> None:
+    answer = httpx2.Response(
+        200, json=FACTS, headers={"Content-Type": "Application/JSON; charset=utf-8"}
+    )
+    with client_of(lambda _: answer) as client:
+        assert client.models().model.name == "small"
 
 
 def test_a_torn_result_is_fetched_again_and_a_torn_upload_is_not(video: Path) -> None:
@@ -651,7 +700,10 @@ def test_bad_input_is_told_before_anything_is_sent(tmp_path: Path) -> None:
 class served:  # noqa: N801
     """A real server on a free port that answers every request alike, and keeps what it got."""
 
-    def __init__(self, content: bytes, *, status: int = 200, reads: bool = True) -> None:
+    def __init__(
+        self, content: bytes, *, kind: str = "application/json", status: int = 200,
+        reads: bool = True,
+    ) -> None:  # fmt: skip
         bodies: list[int] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -664,7 +716,7 @@ class served:  # noqa: N801
                     left -= len(self.rfile.read(min(left, 2**20)))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
-                self.send_header("Content-Type", "application/problem+json")
+                self.send_header("Content-Type", kind)
                 self.end_headers()
                 self.wfile.write(content)
                 self.close_connection = not reads
@@ -704,7 +756,7 @@ def test_a_large_video_takes_no_memory(tmp_path: Path) -> None:
     )
     small = tmp_path / "small.mp4"
     small.write_bytes(b"x" * 4 * 2**20)
-    with served(body) as (url, bodies):
+    with served(body, kind=ARROW) as (url, bodies):
         ran = subprocess.run(
             [sys.executable, "-c", code, url, str(path), str(small)],
             capture_output=True, text=True, check=False,

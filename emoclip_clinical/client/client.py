@@ -71,9 +71,9 @@ class Client:
 
     Notes
     -----
-    Every method raises `ServerError` where the server refuses, `ConnectionError` where it can not
-    be reached, and `TimeoutError` where it falls silent. While it is full, a request is sent again
-    for `ClientConfig.patience_seconds`.
+    Every method raises `ServerError` where the server refuses or something else answers in its
+    place, `ConnectionError` where it can not be reached, and `TimeoutError` where it falls silent.
+    While it is full, a request is sent again for `ClientConfig.patience_seconds`.
 
     Examples
     --------

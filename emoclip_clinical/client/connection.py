@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 
 from emoclip_clinical.client.bodies import JSON, Body
-from emoclip_clinical.client.errors import refusal
+from emoclip_clinical.client.errors import ServerError, refusal
 from emoclip_clinical.records import InputError
 
 FULL = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -143,12 +143,13 @@ class Connection:
         Returns
         -------
         httpx2.Response
-            Read to its end, with a status below 300.
+            Read to its end, with a status below 300; of the media type that was asked for, or with
+            202 and JSON. To ``DELETE``, any.
 
         Raises
         ------
         ServerError
-            If the server refuses.
+            If the server refuses, or the answer is not this server's.
         ConnectionError, TimeoutError
             If it can not be reached, or falls silent.
         """
@@ -166,6 +167,8 @@ class Connection:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         if not response.is_success:
             raise refusal(response)
+        if method != "DELETE":
+            _check_media_type(response, accept=accept)
         return response
 
     def _untorn(
@@ -233,6 +236,15 @@ class Connection:
 def _torn(error: Exception, *, sent: bool) -> str:
     larger = "; it may be larger than the server allows" if sent else ""
     return f"the connection broke before there was an answer{larger} ({error})"
+
+
+def _check_media_type(response: httpx2.Response, *, accept: str) -> None:
+    """Refuse what another than this server answered, such as a proxy's page for logging in."""
+    wanted = JSON if response.status_code == HTTPStatus.ACCEPTED else accept
+    got = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if got != wanted:
+        fault = f"{wanted} was wanted, got {got or 'no media type'}: is this the server's address?"
+        raise ServerError(response.status_code, [fault])
 
 
 def _asked_pause(response: httpx2.Response) -> float:

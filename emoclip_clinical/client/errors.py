@@ -9,13 +9,14 @@ import httpx2
 
 
 class ServerError(RuntimeError):
-    """The server answered, and the answer is a refusal.
+    """The server answered, and the answer is a refusal, or none of this server's.
 
     Parameters
     ----------
     status : int
         HTTP status: 4xx where the request is at fault, 429 and 503 where the server had no room
-        for as long as the client waited, other 5xx where the server is at fault.
+        for as long as the client waited, other 5xx where the server is at fault; below 300 where
+        something else answered, such as a proxy.
     faults : sequence of str
         Every fault that it listed.
     request_id : str

@@ -50,9 +50,10 @@ def finished(
     # Not the header Location: where the job lies is known, and is no other server.
     path = f"/v1/jobs/{quote(str(response.json()['job']), safe='')}"
     try:
-        _wait(connection, path, progress=progress)
-        # Of a job that failed, this is the refusal that it ended with.
-        result = connection.ask("GET", f"{path}/result", accept=accept)
+        state = _wait(connection, path, progress=progress)
+        # Of a job that failed, this is the refusal that it ended with, whenever it is asked for.
+        patience = 0.0 if state == "failed" else None
+        result = connection.ask("GET", f"{path}/result", accept=accept, patience_seconds=patience)
     except BaseException:
         # Also for KeyboardInterrupt: nobody will come for it.
         _forget(connection, path)
@@ -61,7 +62,8 @@ def finished(
     return result
 
 
-def _wait(connection: Connection, path: str, *, progress: Progress) -> None:
+def _wait(connection: Connection, path: str, *, progress: Progress) -> str:
+    """Return how the job ended."""
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -75,7 +77,7 @@ def _wait(connection: Connection, path: str, *, progress: Progress) -> None:
         if job.get("seconds_total"):
             progress("video", int(job.get("seconds_done") or 0), int(job["seconds_total"]))
         if job["state"] in _ENDED:
-            return
+            return str(job["state"])
         time.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE_SECONDS)
 
