@@ -352,7 +352,7 @@ def test_columns_of_other_types_are_left_aside_unless_they_are_needed(
         assert refused.status_code == 422, column
         assert refused.json()["faults"][0].startswith(f"column {column!r} must hold numbers, text")
     nothing = pa.table({"date": OTHER_TYPES["date"]})
-    assert "no column holds numbers" in post(nothing).json()["detail"]
+    assert "no column can be read as numbers" in post(nothing).json()["detail"]
 
 
 def of_segments(features: Path, **change: pa.Array) -> pa.Table:

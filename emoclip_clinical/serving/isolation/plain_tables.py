@@ -213,7 +213,9 @@ def plain_table(table: pa.Table) -> pa.Table:
             if name in _TOLD_APART_BY:
                 faults.append(f"column {name!r} {error}")
     if names and not (made or faults):
-        faults.append("no column holds numbers, text, truth values or lists of floating numbers")
+        faults.append(
+            "no column can be read as numbers, text, truth values or lists of floating numbers"
+        )
     if faults:
         raise InputError(faults)
     return pa.table(made)
