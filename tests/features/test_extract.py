@@ -101,11 +101,12 @@ def test_the_towers_are_named_and_no_video_is_read_again_for_it(
 
     run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f")
     before = described()
-    assert before["tower"] == {"name": None, "pretrained": None}
+    assert before["tower"] == {"name": None, "pretrained": None, "temporal": None}
     tower = {"name": "ours", "pretrained": "none", "definition": {"embed_dim": 8}, "text": True}
-    embedder.card = {"architecture": {"tower": tower}}
+    embedder.card = {"architecture": {"tower": tower, "temporal": {"kind": "mean", "layers": 2}}}
     assert run(videos / "sub-01.mp4", embedder, prompts, tmp_path / "f").n_kept == 1
-    assert described() == {**before, "tower": {"name": "ours", "pretrained": "none"}}
+    made_of = {"name": "ours", "pretrained": "none", "temporal": "mean"}
+    assert described() == {**before, "tower": made_of}
 
 
 def test_scores_equal_a_slow_loop_over_frames(videos, embedder, prompts, tmp_path):
