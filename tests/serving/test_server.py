@@ -38,7 +38,7 @@ def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
 
 
 def texts_of(client: int) -> list[str]:
-    return [f"text {i} of client {client}" for i in range(40)]
+    return [f"text {i} of client {client}" for i in range(15)]
 
 
 def ask(server: ServerProcess, client: int) -> httpx2.Response:
