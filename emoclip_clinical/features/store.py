@@ -118,7 +118,7 @@ class PartStore:
         try:
             raw = json.loads((folder / "part.json").read_text(encoding="utf-8"))
             # Parts of before held no hashes.
-            if raw.get("tables", hashes := _hashes(folder)) != hashes:
+            if "tables" in raw and raw["tables"] != _hashes(folder):
                 return None
             return PartCard(
                 key=InterviewKey(**raw["key"]),
